@@ -1,0 +1,3 @@
+//! The agent that runs inside every container.
+
+fn main() {}

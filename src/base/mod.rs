@@ -1,0 +1,7 @@
+//! What every room stands on: ids, paths, faults, tasks, processes, time. Knows no noun of the product.
+
+pub mod clock;
+pub mod fault;
+pub mod home;
+pub mod ids;
+pub mod tasks;

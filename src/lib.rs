@@ -1,0 +1,11 @@
+//! Nexus: drop a project folder, get a running stack, a URL, live sync and a backup.
+//!
+//! The rooms, lowest floor first; a room imports only from floors below it. The plan of the house is
+//! `docs/architecture.md`; `tests/it/tidy.rs` holds the table.
+
+pub mod base;
+pub mod model;
+
+pub mod engine;
+
+pub mod cli;

@@ -1,0 +1,4 @@
+//! The nouns that more than one room shares. Plain values: no IO, no clock.
+
+pub mod project;
+pub mod workspace;

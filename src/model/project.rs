@@ -1,0 +1,210 @@
+//! What a folder is and how it runs: the result of detection, and what the user overrides.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What runs a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Node.js or Bun.
+    Node,
+    /// Python.
+    Python,
+    /// PHP.
+    Php,
+    /// Go.
+    Go,
+    /// Ruby.
+    Ruby,
+    /// Files served as they are, possibly after a build.
+    Static,
+    /// The project's own Dockerfile.
+    Dockerfile,
+    /// The project's own compose file.
+    Compose,
+    /// Nothing we know how to run.
+    Unknown,
+}
+
+impl Kind {
+    /// The word used in JSON and on the screen.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Python => "python",
+            Self::Php => "php",
+            Self::Go => "go",
+            Self::Ruby => "ruby",
+            Self::Static => "static",
+            Self::Dockerfile => "dockerfile",
+            Self::Compose => "compose",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether the project answers HTTP or is a program that runs and may end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serves {
+    /// Answers HTTP on a port.
+    Http,
+    /// Runs; a port is not expected. Ending with code 0 is *finished*.
+    Process,
+}
+
+/// A fact behind a choice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// The file the fact was read from, relative to the project; empty when it is about the listing as a whole.
+    pub file: String,
+    /// The fact, and what follows from it.
+    pub fact: String,
+}
+
+/// Another way the project could be run, and how to choose it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alternative {
+    /// The kind it would be.
+    pub kind: Kind,
+    /// The directory it would run from, relative to the project.
+    pub root: String,
+    /// The start command it would use, as a person would type it.
+    pub start: Option<String>,
+    /// Why it was not chosen, or what to write to choose it.
+    pub note: String,
+}
+
+/// A problem found while detecting: the project may still run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, relative to the project.
+    pub file: String,
+    /// 1-based line, where one is known.
+    pub line: Option<usize>,
+    /// 1-based column, where one is known.
+    pub column: Option<usize>,
+    /// What is wrong, lower case, no full stop.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+    /// Whether the project cannot run until it is mended.
+    pub fatal: bool,
+}
+
+/// The files a static site is served from, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// The directory to serve, relative to the detection's root: `.`, `dist`.
+    pub directory: String,
+    /// Whether unknown paths answer `index.html` (single-page applications).
+    pub fallback: bool,
+}
+
+/// The runtime a project asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// The version as the project states it: `22`, `>=3.10`, `v18.2.0`.
+    pub stated: String,
+    /// The tag of the official image that honours it: `22`, `3.12`.
+    pub tag: String,
+    /// The file it was read from.
+    pub file: String,
+}
+
+/// What a project is and how it is installed, built and started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detection {
+    /// What runs it.
+    pub kind: Kind,
+    /// `express`, `next`, `django`, ... where one was recognised.
+    pub framework: Option<String>,
+    /// `npm`, `pnpm`, `yarn`, `bun`, `pip`, `uv`, `poetry`, `pipenv`, `composer`, `go`, `bundler`.
+    pub package_manager: Option<String>,
+    /// Installs dependencies; a command line as a person would type it.
+    pub install: Option<String>,
+    /// Builds; a command line as a person would type it.
+    pub build: Option<String>,
+    /// Starts; a command line as a person would type it. For static sites `serve DIR`.
+    pub start: Option<String>,
+    /// The port the project is likely to listen on when `PORT` is not honoured.
+    pub port_hint: Option<u16>,
+    /// Where commands run, relative to the project folder: `.`, `backend`.
+    pub root: String,
+    /// HTTP or process.
+    pub serves: Serves,
+    /// Set when the agent serves files itself instead of starting a program.
+    pub site: Option<Site>,
+    /// The runtime version the project pins.
+    pub version: Option<Version>,
+    /// Files, relative to `root`, whose change means the dependencies must be installed again.
+    pub install_inputs: Vec<String>,
+    /// Whether the runtime reloads code by itself, so that an edit needs no restart.
+    pub hot_reload: bool,
+    /// The compose file or Dockerfile, relative to the project, for those kinds.
+    pub file: Option<String>,
+    /// The files and facts behind each choice.
+    pub because: Vec<Reason>,
+    /// What else it could be.
+    pub alternatives: Vec<Alternative>,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+}
+
+/// How a project shows itself: from its manifests.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// A title for people.
+    pub title: Option<String>,
+    /// One or two sentences.
+    pub description: Option<String>,
+    /// An image file, relative to the project.
+    pub icon: Option<String>,
+}
+
+/// What the user states in `.nexus/config.yaml`; each value beats the detected one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// How the project shows itself.
+    pub identity: Identity,
+    /// Replaces the detected kind.
+    pub kind: Option<Kind>,
+    /// Replaces the detected root.
+    pub root: Option<String>,
+    /// Replaces the detected install command.
+    pub install: Option<String>,
+    /// Replaces the detected build command.
+    pub build: Option<String>,
+    /// Replaces the detected start command.
+    pub start: Option<String>,
+    /// The port the program listens on.
+    pub port: Option<u16>,
+    /// Replaces the image.
+    pub image: Option<String>,
+    /// The service of a compose file that answers the web.
+    pub service: Option<String>,
+    /// Extra environment.
+    pub env: BTreeMap<String, String>,
+    /// Refused features of the user's own compose file that are allowed: `privileged`, `bind:/srv/media`.
+    pub allow: Vec<String>,
+    /// CPU cores, memory in bytes and process count the project may use; `None` takes the node's default.
+    pub limits: Limits,
+}
+
+/// What a container may use. `None` takes the default.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Limits {
+    /// CPU cores.
+    pub cpus: Option<f64>,
+    /// Memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u32>,
+}
+
+impl Eq for Limits {}

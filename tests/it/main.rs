@@ -1,0 +1,3 @@
+//! Whole-node tests: one binary, so that linking is paid for once.
+
+mod tidy;
