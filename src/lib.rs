@@ -4,8 +4,12 @@
 //! `docs/architecture.md`; `tests/it/tidy.rs` holds the table.
 
 pub mod base;
+
 pub mod model;
 
 pub mod engine;
+pub mod store;
+
+pub mod workspace;
 
 pub mod cli;

@@ -1,0 +1,16 @@
+//! Workspaces: one folder each, and the stack that runs it.
+//!
+//! Tasks: one *supervisor* reads the folders the project room sees and the rows the store holds, and keeps one *worker*
+//! per workspace. A worker is a level-triggered loop: observe (folder, row, containers, sync) -> plan (pure) -> apply one
+//! step -> publish a view -> wait for a hint or a deadline. Nothing runs a fixed script of steps, so killing the node
+//! at any point and starting it again converges. [`Workspaces`] is the handle the doors hold: it changes what is wanted,
+//! nudges, and reads the views.
+
+pub mod control;
+pub mod status;
+
+pub use control::Error;
+pub use control::Run;
+pub use control::RunOutcome;
+pub use control::Workspaces;
+pub use status::View;
