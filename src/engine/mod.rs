@@ -347,6 +347,9 @@ pub trait Engine: Send + Sync {
 
     /// Whether the image is there, and its id.
     async fn image(&self, image: &str) -> Result<Option<String>, Error>;
+    /// Makes an image called `image` from the tar `archive` of its root file system, without a command; one of that
+    /// name is replaced. Only ever called with archives the node wrote itself.
+    async fn import_image(&self, image: &str, archive: Bytes) -> Result<(), Error>;
     /// Pulls an image.
     async fn pull(&self, image: &str, progress: ProgressSink) -> Result<(), Error>;
 
