@@ -136,3 +136,15 @@ debian_sources() {
     printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n' "$uri" "$suites"
   done
 }
+
+# The appliance's version, as Compose reads it.
+version() { sed -n 's/^NEXUS_VERSION=//p' "$ROOT/.env"; }
+
+# digest FILE...: one short word that changes when any of them does.
+digest() { sha256sum "$@" | sha256sum | cut -c1-16; }
+
+# built IMAGE DIGEST: is the image there, and made from exactly this?
+built() { [ "$(docker image inspect --format '{{index .Config.Labels "nexus.content"}}' "$1" 2>/dev/null)" = "$2" ]; }
+
+# The appliance's stack. What this machine settled on is in compose/.env.
+compose() { (cd "$ROOT" && docker compose "$@"); }
