@@ -10,6 +10,8 @@ pub mod model;
 pub mod engine;
 pub mod store;
 
+pub mod project;
+
 pub mod workspace;
 
 pub mod cli;

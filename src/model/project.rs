@@ -3,6 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// Which directory a folder name stood for: survives a rename, not a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FolderIdentity {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+}
+
 /// What runs a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {

@@ -7,6 +7,7 @@ use rusqlite::Row;
 use super::Error;
 use super::Store;
 use crate::base::ids::WorkspaceId;
+use crate::model::project::FolderIdentity;
 
 /// What its owner wants of a workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,15 +45,6 @@ impl Desired {
             _ => Self::Stop,
         }
     }
-}
-
-/// Which directory a folder name stood for: survives a rename, not a copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FolderIdentity {
-    /// `st_dev`.
-    pub device: u64,
-    /// `st_ino`.
-    pub inode: u64,
 }
 
 /// One row.
