@@ -6,6 +6,7 @@
 pub mod base;
 
 pub mod model;
+pub mod telemetry;
 
 pub mod engine;
 pub mod store;

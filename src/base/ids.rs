@@ -6,7 +6,7 @@ use std::fmt;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// A fresh random string of `length` characters, 5 bits each.
-fn random(length: usize) -> String {
+pub fn random(length: usize) -> String {
     let mut bytes = vec![0_u8; length];
     getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
     bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect()

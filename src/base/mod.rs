@@ -4,4 +4,5 @@ pub mod clock;
 pub mod fault;
 pub mod home;
 pub mod ids;
+pub mod printable;
 pub mod tasks;

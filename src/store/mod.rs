@@ -4,6 +4,7 @@
 //! Invariant: the database holds what is *wanted*; what *is* is asked of the engine, never remembered here.
 
 pub mod node;
+pub mod token;
 pub mod workspace;
 
 use std::path::Path;
@@ -18,7 +19,8 @@ use crate::base::fault;
 
 /// Each migration runs once, in order, in a transaction of its own; `user_version` counts them. Never edited after a
 /// release: a change is a new line.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/001_start.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("migrations/001_start.sql"), include_str!("migrations/002_token.sql")];
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
