@@ -15,4 +15,6 @@ pub mod project;
 
 pub mod workspace;
 
+pub mod compose;
+
 pub mod cli;
