@@ -9,7 +9,9 @@ pub mod model;
 pub mod telemetry;
 
 pub mod engine;
+
 pub mod store;
+pub mod sync;
 
 pub mod project;
 

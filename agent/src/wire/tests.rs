@@ -1,0 +1,153 @@
+//! The codec's laws, and what hostile bytes do to it.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::report::Listener;
+use crate::report::Phase;
+
+fn path() -> impl Strategy<Value = RelPath> {
+    prop::collection::vec(any::<u8>(), 1..60)
+        .prop_filter_map("not a path", |bytes| RelPath::parse(&bytes).ok())
+}
+
+fn to_agent() -> impl Strategy<Value = ToAgent> {
+    prop_oneof![
+        Just(ToAgent::Tree),
+        Just(ToAgent::Abort),
+        Just(ToAgent::Heartbeat),
+        path().prop_map(|path| ToAgent::Directory { path }),
+        path().prop_map(|path| ToAgent::Begin { path }),
+        path().prop_map(|path| ToAgent::Remove { path }),
+        (path(), any::<bool>()).prop_map(|(path, executable)| ToAgent::Executable { path, executable }),
+        (any::<u64>(), any::<bool>(), any::<[u8; 32]>()).prop_map(|(size, executable, digest)| {
+            ToAgent::Commit { size, executable, digest: Digest(digest) }
+        }),
+        any::<u64>().prop_map(|generation| ToAgent::Done { generation }),
+    ]
+}
+
+fn frames() -> impl Strategy<Value = Vec<Frame<ToAgent>>> {
+    let frame = prop_oneof![
+        to_agent().prop_map(Frame::Message),
+        prop::collection::vec(any::<u8>(), 0..3000).prop_map(|bytes| Frame::Raw(bytes.into())),
+        (any::<u16>(), "[ -~]{0,40}")
+            .prop_map(|(protocol, version)| Frame::Hello(Hello { protocol, version })),
+    ];
+    prop::collection::vec(frame, 0..8)
+}
+
+fn encode(frames: &[Frame<ToAgent>]) -> BytesMut {
+    let mut buffer = BytesMut::new();
+    for frame in frames {
+        match frame {
+            Frame::Hello(hello) => put_hello(&mut buffer, hello),
+            Frame::Message(message) => put_message(&mut buffer, message),
+            Frame::Raw(bytes) => put_raw(&mut buffer, bytes),
+        }
+    }
+    buffer
+}
+
+/// Feeds `bytes` in pieces of `step` and returns what came out.
+fn read(bytes: &[u8], step: usize) -> Result<Vec<Frame<ToAgent>>, WireError> {
+    let (mut buffer, mut found) = (BytesMut::new(), Vec::new());
+    for piece in bytes.chunks(step) {
+        buffer.extend_from_slice(piece);
+        while let Some(frame) = take(&mut buffer)? {
+            found.push(frame);
+        }
+    }
+    Ok(found)
+}
+
+proptest! {
+    #[test]
+    fn what_is_said_is_heard_however_it_is_cut(frames in frames(), step in 1_usize..500) {
+        prop_assert_eq!(read(&encode(&frames), step).unwrap(), frames);
+    }
+
+    #[test]
+    fn one_flipped_bit_is_noticed(frames in frames(), at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        let mut bytes = encode(&frames);
+        prop_assume!(!bytes.is_empty());
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        // Either an error, or a length that waits for more; never other content than was sent.
+        if let Ok(found) = read(&bytes, 4096) {
+            prop_assert!(found.len() < frames.len());
+            prop_assert_eq!(&found[..], &frames[..found.len()]);
+        }
+    }
+
+    #[test]
+    fn hostile_bytes_end_the_session_and_nothing_else(bytes in prop::collection::vec(any::<u8>(), 0..4000)) {
+        drop(read(&bytes, 512));
+        drop(decode::<ToAgent>(1, Bytes::from(bytes.clone())));
+        drop(decode::<ToNode>(1, Bytes::from(bytes)));
+    }
+}
+
+#[test]
+fn a_path_that_leaves_its_root_does_not_decode() {
+    for bad in [&b"../x"[..], b"/etc/passwd", b"a/../../b", b"", b"a\0"] {
+        // The second variant with one byte string: what an honest `Directory` looks like.
+        let mut body = vec![1, u8::try_from(bad.len()).unwrap()];
+        body.extend_from_slice(bad);
+        let error = decode::<ToAgent>(1, body.into()).unwrap_err();
+        assert!(matches!(error, WireError::Undecodable(_)), "{error}");
+    }
+    let honest = decode::<ToAgent>(1, Bytes::from_static(&[1, 1, b'x'])).unwrap();
+    assert_eq!(honest, Frame::Message(ToAgent::Directory { path: RelPath::parse(b"x").unwrap() }));
+}
+
+#[test]
+fn a_frame_that_claims_too_much_is_refused_before_it_is_read() {
+    let mut bytes = BytesMut::new();
+    bytes.put_u32_le(u32::MAX);
+    bytes.put_u32_le(0);
+    bytes.put_u8(1);
+    assert!(matches!(take::<ToAgent>(&mut bytes), Err(WireError::Large { .. })));
+    // A million entries claimed in a body of ten bytes: nothing is set aside for them.
+    let error =
+        decode::<ToNode>(1, Bytes::from_static(&[1, 0xff, 0xff, 0xff, 0x7f, 1, b'x', 0])).unwrap_err();
+    assert!(matches!(error, WireError::Undecodable(_)), "{error}");
+}
+
+#[test]
+fn other_versions_are_told_apart_and_engine_errors_are_shown() {
+    let other = Hello { protocol: PROTOCOL + 1, version: "9.9".to_owned() };
+    assert_eq!(
+        other.check().unwrap_err().to_string(),
+        format!("the other end (version 9.9) speaks protocol {}, this one needs {PROTOCOL}", PROTOCOL + 1)
+    );
+    let text = b"OCI runtime exec failed: exec: \"/nexus/nexus-agent\": no such file\r\n";
+    let error = read(text, 4096).unwrap_err();
+    assert!(error.to_string().contains("OCI runtime exec failed"), "{error}");
+}
+
+#[tokio::test]
+async fn a_reader_waits_for_whole_frames_and_says_when_the_stream_ends() {
+    use tokio::io::AsyncWriteExt as _;
+
+    let (mut near, far) = tokio::io::duplex(16);
+    let mut reader = FrameReader::new(far);
+    let report = Report {
+        phase: Phase::Ready,
+        listeners: vec![Listener { port: 3000, address: [0, 0, 0, 0].into(), loopback: false }],
+        ..Report::default()
+    };
+    let mut bytes = BytesMut::new();
+    put_hello(&mut bytes, &Hello::ours());
+    put_message(&mut bytes, &ToNode::Report(Box::new(report.clone())));
+    let write = async {
+        near.write_all(&bytes).await.unwrap();
+        drop(near);
+    };
+    let read = async {
+        reader.hello().await.unwrap();
+        assert_eq!(reader.next::<ToNode>().await.unwrap(), Frame::Message(ToNode::Report(Box::new(report))));
+        assert!(matches!(reader.next::<ToNode>().await, Err(WireError::Closed)));
+    };
+    tokio::join!(write, read);
+}
