@@ -14,6 +14,7 @@ pub mod store;
 pub mod sync;
 
 pub mod project;
+pub mod router;
 
 pub mod workspace;
 

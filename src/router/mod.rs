@@ -1,0 +1,8 @@
+//! Routes the web port: `/<site>/...` and `<site>.<host>` to the site's upstream, everything else to pages of our own.
+//!
+//! Reads a [`Table`] from a `watch` channel; publishes nothing. The router has never heard of a workspace.
+
+mod host;
+mod table;
+
+pub use table::{HostSent, Icon, Settings, Site, SiteState, Table};
