@@ -21,11 +21,12 @@ WORKDIR /workspace
 
 FROM common AS node
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
-    apt-get install -q -y --no-install-recommends nodejs npm
+    apt-get update -q && apt-get install -q -y --no-install-recommends nodejs npm
 # Corepack gives each project the pnpm or yarn it names; these are the ones for projects that name none.
 # Its home is writable, so that another version can be fetched at use. Signatures are not asked for: npm does not ask
-# either, and the mirrors of companies lack them.
-ENV COREPACK_INTEGRITY_KEYS=0 COREPACK_HOME=/opt/corepack COREPACK_ENABLE_DOWNLOAD_PROMPT=0 COREPACK_ENABLE_AUTO_PIN=0 COREPACK_DEFAULT_TO_LATEST=0 \
+# either, and the mirrors of companies lack them. Naming the registry makes it the one place anything comes from.
+ENV COREPACK_INTEGRITY_KEYS=0 COREPACK_NPM_REGISTRY=https://registry.npmjs.org COREPACK_HOME=/opt/corepack \
+    COREPACK_ENABLE_DOWNLOAD_PROMPT=0 COREPACK_ENABLE_AUTO_PIN=0 COREPACK_DEFAULT_TO_LATEST=0 \
     NPM_CONFIG_UPDATE_NOTIFIER=false NPM_CONFIG_FUND=false NPM_CONFIG_AUDIT=false
 RUN --mount=type=secret,id=ca_bundle --mount=type=cache,target=/root/.npm \
     if [ -s /run/secrets/ca_bundle ]; then export NODE_EXTRA_CA_CERTS=/run/secrets/ca_bundle; fi; \
@@ -38,7 +39,7 @@ WORKDIR /workspace
 
 FROM common AS python
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
-    apt-get install -q -y --no-install-recommends python3 python3-venv python3-pip python-is-python3 pipenv python3-poetry
+    apt-get update -q && apt-get install -q -y --no-install-recommends python3 python3-venv python3-pip python-is-python3 pipenv python3-poetry
 ENV PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore UV_PYTHON_DOWNLOADS=never
 RUN --mount=type=secret,id=ca_bundle --mount=type=cache,target=/root/.cache/pip \
     if [ -s /run/secrets/ca_bundle ]; then export PIP_CERT=/run/secrets/ca_bundle; fi; \
@@ -48,7 +49,7 @@ WORKDIR /workspace
 
 FROM common AS php
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
-    apt-get install -q -y --no-install-recommends composer unzip php-cli php-bcmath php-curl php-gd php-intl \
+    apt-get update -q && apt-get install -q -y --no-install-recommends composer unzip php-cli php-bcmath php-curl php-gd php-intl \
       php-mbstring php-mysql php-pgsql php-sqlite3 php-xml php-zip
 # The built-in server answers one request at a time otherwise.
 ENV PHP_CLI_SERVER_WORKERS=4
@@ -57,7 +58,7 @@ WORKDIR /workspace
 
 FROM common AS go
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
-    apt-get install -q -y --no-install-recommends golang-go
+    apt-get update -q && apt-get install -q -y --no-install-recommends golang-go
 # There is no C compiler in here.
 ENV CGO_ENABLED=0
 USER app
@@ -66,6 +67,6 @@ WORKDIR /workspace
 FROM common AS ruby
 # Gems with a C part are the rule, so the compiler is part of the runtime; the usual servers come ready.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
-    apt-get install -q -y --no-install-recommends build-essential ruby ruby-dev bundler puma ruby-rack ruby-rackup ruby-sinatra ruby-webrick
+    apt-get update -q && apt-get install -q -y --no-install-recommends build-essential ruby ruby-dev bundler puma ruby-rack ruby-rackup ruby-sinatra ruby-webrick
 USER app
 WORKDIR /workspace
