@@ -68,9 +68,9 @@ pub(super) enum Drop {
     Dangerous,
 }
 
-/// Capabilities of the engine's default set that no ordinary program uses and that reach beyond its own files:
-/// forged packets (`NET_RAW`: ARP and DNS spoofing of neighbours), device nodes, the audit log, file capabilities.
-pub(super) const DANGEROUS: [&str; 4] = ["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP"];
+/// Capabilities of the engine's default set that Podman does not grant either and that reach beyond a program's own files:
+/// the audit log, device nodes, forged packets (ARP and DNS spoofing of neighbours).
+pub(super) const DANGEROUS: [&str; 3] = ["AUDIT_WRITE", "MKNOD", "NET_RAW"];
 
 /// A check that the service is well.
 #[derive(Debug, Clone, PartialEq)]

@@ -87,26 +87,25 @@ pub struct Plan {
     pub digest: String,
     /// Volumes that must exist, with these labels, before the stack is brought up.
     pub volumes: Vec<Volume>,
-    /// The services that may answer the web, the likeliest first. Never empty.
+    /// The services that may answer the web, the likeliest first.
     pub web: Vec<Candidate>,
     /// Whether the first candidate's container carries the agent (init, sync, port report).
     pub agent: bool,
-    /// Paths inside the project, relative to it, that are mounted from the host. The caller makes sure that none leads
-    /// out of the project through a link, each time just before it brings the stack up.
-    pub binds: Vec<String>,
+    /// Paths inside the project, relative to it, that Compose or the engine will open: build contexts, Dockerfiles,
+    /// mounts. The caller makes sure that none leads out through a link, each time just before it brings the stack up.
+    pub paths: Vec<String>,
     /// What was changed or could not be honoured, for people.
     pub notices: Vec<String>,
 }
 
-/// A volume the caller makes. Compose sees it as external, so that no `down` ever removes it.
+/// A volume the caller makes. Compose sees it as external, so that no `down` ever removes it. As any empty volume it
+/// starts with the content the image has where it is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
     /// Its name.
     pub name: String,
     /// Its labels.
     pub labels: Labels,
-    /// Whether it starts with the content an image has where it is mounted, as volumes made by Compose do.
-    pub seed: bool,
 }
 
 /// A service that may answer the web.
@@ -140,11 +139,8 @@ pub fn plan(input: &Input) -> Result<Plan, Vec<Problem>> {
     let unstamped = render(&file(input, None).tree());
     let digest = blake3::hash(unstamped.as_bytes()).to_hex()[..16].to_owned();
     let owner = owner(input, Some(&digest));
-    let volumes = [("sync", sync_volume(input)), ("state", state_volume(input))].map(|(role, name)| Volume {
-        name,
-        labels: labels(owner, role),
-        seed: false,
-    });
+    let volumes = [("sync", sync_volume(input)), ("state", state_volume(input))]
+        .map(|(role, name)| Volume { name, labels: labels(owner, role) });
     Ok(Plan {
         project: project_name(&input.workspace),
         file: render(&file(input, Some(&digest)).tree()),
@@ -152,7 +148,7 @@ pub fn plan(input: &Input) -> Result<Plan, Vec<Problem>> {
         volumes: if carries_agent(input) { volumes.into() } else { Vec::new() },
         web: vec![Candidate { service: SERVICE.to_owned(), ports: ports(input) }],
         agent: carries_agent(input),
-        binds: Vec::new(),
+        paths: paths(input),
         notices: notices(input),
     })
 }
@@ -354,6 +350,13 @@ pub(super) fn quota(stated: Limits, defaults: Limits) -> Quota {
         memory_bytes: stated.memory_bytes.or(defaults.memory_bytes).unwrap_or(1 << 30),
         pids: stated.pids.or(defaults.pids).unwrap_or(512),
     }
+}
+
+/// What a build opens.
+fn paths(input: &Input) -> Vec<String> {
+    let context = root(input).to_owned();
+    let built = [context, input.detection.file.clone().unwrap_or_else(|| "Dockerfile".to_owned())];
+    if carries_agent(input) { Vec::new() } else { built.into() }
 }
 
 fn notices(input: &Input) -> Vec<String> {
