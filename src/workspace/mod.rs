@@ -7,6 +7,8 @@
 //! nudges, and reads the views.
 
 pub mod control;
+mod folders;
+mod plan;
 pub mod status;
 
 pub use control::Error;

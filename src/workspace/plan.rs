@@ -1,0 +1,294 @@
+//! Decides the one next step of a workspace, from what is wanted and what is there. Pure.
+//!
+//! The planner is asked again after every step, so a step only has to bring things closer. It is never told what
+//! happened before: only what is.
+
+use jiff::Timestamp;
+
+use crate::engine::Container;
+use crate::engine::ContainerState;
+use crate::engine::label;
+use crate::store::workspace::Desired;
+
+/// The folder of a workspace, as last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Folder {
+    /// The watched directory cannot be read: what is there is unknown.
+    Unknown {
+        /// Why.
+        why: String,
+    },
+    /// The directory was read and the folder is not in it.
+    Missing,
+    /// Somebody is writing in it.
+    Settling {
+        /// Since when.
+        since: Timestamp,
+        /// What changed last.
+        changing: Option<String>,
+    },
+    /// It is there and cannot be read.
+    Unreadable {
+        /// Why.
+        why: String,
+    },
+    /// It is there and quiet.
+    Settled,
+}
+
+/// What a project asks for, once looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Project {
+    /// Not looked at yet.
+    Unseen,
+    /// It cannot run; the view says why.
+    Unrunnable,
+    /// A stack.
+    Stack(Stack),
+}
+
+/// The part of a stack the planner needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// Digest on every container made from it.
+    pub digest: String,
+    /// Its services.
+    pub services: Vec<String>,
+    /// The service that carries the agent.
+    pub agent: Option<String>,
+}
+
+/// Everything the planner looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// What is wanted.
+    pub desired: Desired,
+    /// Containers started before this moment are restarted once.
+    pub restart_at: Timestamp,
+    /// Its owner asked for it by hand: a folder that keeps changing is taken as it is.
+    pub insisted: bool,
+    /// The folder.
+    pub folder: Folder,
+    /// The project.
+    pub project: Project,
+    /// All containers of the workspace.
+    pub containers: Vec<Container>,
+    /// Whether the engine was away since the stack was last brought up: what it stopped must be started again.
+    pub revive: bool,
+}
+
+/// The next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing to do until something changes.
+    Rest,
+    /// Look at the project.
+    Look,
+    /// Bring the stack up.
+    Up,
+    /// Start these containers.
+    Start(Vec<String>),
+    /// Let these frozen containers go on.
+    Unpause(Vec<String>),
+    /// Restart these containers.
+    Restart(Vec<String>),
+    /// Stop these containers.
+    Stop(Vec<String>),
+    /// Remove containers and networks.
+    Down,
+    /// Move the folder to the trash, remove the volumes if they are to go, and note that it is done.
+    Bury {
+        /// Whether the volumes go.
+        purge: bool,
+    },
+}
+
+/// The next step.
+pub fn next(seen: &Observed) -> Step {
+    match seen.desired {
+        Desired::Removed => Step::Rest,
+        Desired::Remove | Desired::Purge if !seen.containers.is_empty() => Step::Down,
+        Desired::Remove => Step::Bury { purge: false },
+        Desired::Purge => Step::Bury { purge: true },
+        Desired::Stop => stop(seen),
+        Desired::Run => run(seen),
+    }
+}
+
+fn run(seen: &Observed) -> Step {
+    let takeable = match seen.folder {
+        Folder::Missing => return stop(seen),
+        Folder::Settled => true,
+        Folder::Settling { .. } => seen.insisted,
+        Folder::Unknown { .. } | Folder::Unreadable { .. } => false,
+    };
+    match &seen.project {
+        Project::Unseen if takeable => Step::Look,
+        Project::Stack(stack) if takeable && !complete(stack, &seen.containers) => Step::Up,
+        Project::Stack(_) if seen.revive && seen.containers.iter().any(idle) => Step::Up,
+        // What is unknown, half-written or broken changes nothing about what runs already.
+        Project::Unseen | Project::Unrunnable | Project::Stack(_) => maintain(seen),
+    }
+}
+
+/// Keeps alive what is there.
+fn maintain(seen: &Observed) -> Step {
+    let select = |wanted: &dyn Fn(&Container) -> bool| -> Vec<String> {
+        seen.containers
+            .iter()
+            .filter(|container| wanted(container))
+            .map(|container| container.id.clone())
+            .collect()
+    };
+    let paused = select(&|container| container.state == ContainerState::Paused);
+    if !paused.is_empty() {
+        return Step::Unpause(paused);
+    }
+    let stale = select(&|container| {
+        container.started_at_ms.is_some_and(|started| started < seen.restart_at.as_millisecond())
+    });
+    if !stale.is_empty() {
+        return Step::Restart(stale);
+    }
+    // The agent never ends by itself, so its container is started whenever it is found stopped. Any other container
+    // that has ended did so by its own restart policy.
+    let Project::Stack(Stack { agent: Some(agent), .. }) = &seen.project else { return Step::Rest };
+    let fallen = select(&|container| idle(container) && service_of(container) == Some(agent.as_str()));
+    if fallen.is_empty() { Step::Rest } else { Step::Start(fallen) }
+}
+
+fn stop(seen: &Observed) -> Step {
+    let up: Vec<String> = seen
+        .containers
+        .iter()
+        .filter(|container| !idle(container))
+        .map(|container| container.id.clone())
+        .collect();
+    if up.is_empty() { Step::Rest } else { Step::Stop(up) }
+}
+
+/// Whether every service has a container made from this very stack, and nothing is left of another.
+fn complete(stack: &Stack, containers: &[Container]) -> bool {
+    let made_from_it = |container: &Container| {
+        container.labels.get(label::STACK) == Some(&stack.digest) && container.state != ContainerState::Dead
+    };
+    let there = |service: &String| containers.iter().any(|container| service_of(container) == Some(service));
+    containers.iter().all(made_from_it) && stack.services.iter().all(there)
+}
+
+fn idle(container: &Container) -> bool {
+    matches!(container.state, ContainerState::Created | ContainerState::Exited | ContainerState::Dead)
+}
+
+/// The service of the stack file a container was made from.
+pub fn service_of(container: &Container) -> Option<&str> {
+    container.labels.get("com.docker.compose.service").map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(service: &str, state: ContainerState, digest: &str) -> Container {
+        Container {
+            id: format!("id-{service}"),
+            name: service.to_owned(),
+            image: "image".to_owned(),
+            state,
+            exit_code: None,
+            oom_killed: false,
+            labels: [(label::STACK, digest), ("com.docker.compose.service", service)]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            addresses: Default::default(),
+            exposed: vec![],
+            started_at_ms: Some(1_000),
+            health: None,
+        }
+    }
+
+    fn seen(containers: Vec<Container>) -> Observed {
+        Observed {
+            desired: Desired::Run,
+            restart_at: Timestamp::UNIX_EPOCH,
+            insisted: false,
+            folder: Folder::Settled,
+            project: Project::Stack(Stack {
+                digest: "d1".to_owned(),
+                services: vec!["app".to_owned()],
+                agent: Some("app".to_owned()),
+            }),
+            containers,
+            revive: false,
+        }
+    }
+
+    fn settling() -> Folder {
+        Folder::Settling { since: Timestamp::UNIX_EPOCH, changing: None }
+    }
+
+    use ContainerState::Created;
+    use ContainerState::Exited;
+    use ContainerState::Paused;
+    use ContainerState::Running;
+
+    #[test]
+    fn a_settled_folder_is_looked_at_brought_up_and_left_alone() {
+        assert_eq!(next(&Observed { project: Project::Unseen, ..seen(vec![]) }), Step::Look);
+        assert_eq!(next(&seen(vec![])), Step::Up);
+        assert_eq!(next(&seen(vec![container("app", Running, "d1")])), Step::Rest);
+    }
+
+    #[test]
+    fn a_copy_in_progress_is_not_taken_unless_its_owner_insists() {
+        let copying = Observed { folder: settling(), project: Project::Unseen, ..seen(vec![]) };
+        assert_eq!(next(&copying), Step::Rest);
+        assert_eq!(next(&Observed { insisted: true, ..copying }), Step::Look);
+    }
+
+    #[test]
+    fn another_stack_replaces_what_runs_and_a_broken_project_does_not() {
+        let old = vec![container("app", Running, "d0")];
+        assert_eq!(next(&seen(old.clone())), Step::Up);
+        assert_eq!(next(&Observed { project: Project::Unrunnable, ..seen(old) }), Step::Rest);
+    }
+
+    #[test]
+    fn an_unknown_directory_touches_nothing_and_a_missing_folder_stops() {
+        let up = vec![container("app", Running, "d0")];
+        let unknown = Folder::Unknown { why: "gone".to_owned() };
+        assert_eq!(next(&Observed { folder: unknown, ..seen(up.clone()) }), Step::Rest);
+        let missing = Observed { folder: Folder::Missing, ..seen(up) };
+        assert_eq!(next(&missing), Step::Stop(vec!["id-app".to_owned()]));
+        let stopped = Observed { containers: vec![container("app", Exited, "d0")], ..missing };
+        assert_eq!(next(&stopped), Step::Rest);
+    }
+
+    #[test]
+    fn the_agent_s_container_is_kept_running_and_others_keep_their_own_policy() {
+        let fallen = seen(vec![container("app", Exited, "d1"), container("job", Exited, "d1")]);
+        assert_eq!(next(&fallen), Step::Start(vec!["id-app".to_owned()]));
+        let revived = Observed { revive: true, ..fallen };
+        assert_eq!(next(&revived), Step::Up);
+        let paused = seen(vec![container("app", Paused, "d1")]);
+        assert_eq!(next(&paused), Step::Unpause(vec!["id-app".to_owned()]));
+    }
+
+    #[test]
+    fn a_restart_happens_once() {
+        let restart_at = Timestamp::from_millisecond(2_000).unwrap();
+        let mut asked = Observed { restart_at, ..seen(vec![container("app", Running, "d1")]) };
+        assert_eq!(next(&asked), Step::Restart(vec!["id-app".to_owned()]));
+        asked.containers[0].started_at_ms = Some(2_500);
+        assert_eq!(next(&asked), Step::Rest);
+    }
+
+    #[test]
+    fn removal_takes_the_containers_down_before_the_folder_is_moved() {
+        let asked = Observed { desired: Desired::Remove, ..seen(vec![container("app", Created, "d1")]) };
+        assert_eq!(next(&asked), Step::Down);
+        assert_eq!(next(&Observed { containers: vec![], ..asked }), Step::Bury { purge: false });
+        assert_eq!(next(&Observed { desired: Desired::Purge, ..seen(vec![]) }), Step::Bury { purge: true });
+        assert_eq!(next(&Observed { desired: Desired::Removed, ..seen(vec![]) }), Step::Rest);
+    }
+}
