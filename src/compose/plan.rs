@@ -87,6 +87,8 @@ pub struct Plan {
     pub digest: String,
     /// Volumes that must exist, with these labels, before the stack is brought up.
     pub volumes: Vec<Volume>,
+    /// Every service of the file.
+    pub services: Vec<String>,
     /// The services that may answer the web, the likeliest first.
     pub web: Vec<Candidate>,
     /// Whether the first candidate's container carries the agent (init, sync, port report).
@@ -146,6 +148,7 @@ pub fn plan(input: &Input) -> Result<Plan, Vec<Problem>> {
         file: render(&file(input, Some(&digest)).tree()),
         digest,
         volumes: if carries_agent(input) { volumes.into() } else { Vec::new() },
+        services: vec![SERVICE.to_owned()],
         web: vec![Candidate { service: SERVICE.to_owned(), ports: ports(input) }],
         agent: carries_agent(input),
         paths: paths(input),
