@@ -5,4 +5,5 @@ pub mod fault;
 pub mod home;
 pub mod ids;
 pub mod printable;
+pub mod process;
 pub mod tasks;

@@ -17,6 +17,9 @@ use tokio::io::AsyncWrite;
 
 use crate::base::fault;
 
+pub mod compose;
+pub mod docker;
+
 /// The labels on everything we make.
 pub mod label {
     /// Which node made it: a [`crate::base::ids::NodeId`].
@@ -77,7 +80,7 @@ pub struct Container {
     pub state: ContainerState,
     /// Exit code, once it has ended.
     pub exit_code: Option<i64>,
-    /// Whether the kernel killed it for memory.
+    /// Whether the kernel killed something in it for memory; known once it has ended.
     pub oom_killed: bool,
     /// Labels.
     pub labels: Labels,
@@ -85,7 +88,7 @@ pub struct Container {
     pub addresses: BTreeMap<String, IpAddr>,
     /// TCP ports the image or stack declares.
     pub exposed: Vec<u16>,
-    /// Unix time in milliseconds of its last start.
+    /// Unix time in milliseconds of its last start; for one that runs only [`Engine::container`] knows it.
     pub started_at_ms: Option<i64>,
     /// Health: `starting`, `healthy`, `unhealthy`, where a check is defined.
     pub health: Option<String>,
@@ -122,6 +125,25 @@ pub struct Stack {
     pub file: PathBuf,
     /// Directory relative build contexts are resolved against.
     pub directory: PathBuf,
+}
+
+/// An image to build with BuildKit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// What the image is called when done: `nexus/runtime-node:0.1.0`.
+    pub image: String,
+    /// Directory the Dockerfile copies from, on this node's disk.
+    pub context: PathBuf,
+    /// The Dockerfile, relative to `context`.
+    pub dockerfile: PathBuf,
+    /// The stage to build; the last one when `None`.
+    pub target: Option<String>,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// Labels on the image.
+    pub labels: Labels,
+    /// Certificates of a private authority; steps find it as the secret `ca_bundle`, never in the image.
+    pub ca_bundle: Option<PathBuf>,
 }
 
 /// One line of progress from a long call.
@@ -217,13 +239,27 @@ pub enum Error {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// The engine answers with an API we cannot speak.
-    #[error("the engine speaks API {theirs}, this node needs {ours} or newer")]
+    /// The newest API it offers is older than what we can speak.
+    #[error("the engine speaks API {theirs} at most, this node needs {ours} or newer")]
     TooOld {
         /// What it offers.
         theirs: String,
         /// What we need.
         ours: String,
+    },
+    /// The oldest API it offers is newer than what we can speak.
+    #[error("the engine speaks API {theirs} at least, this node knows {ours} at most")]
+    TooNew {
+        /// What it offers.
+        theirs: String,
+        /// What we know.
+        ours: String,
+    },
+    /// Something answers, but not as an engine does.
+    #[error("the engine's answer cannot be read: {message}")]
+    Garbled {
+        /// What is wrong with it.
+        message: String,
     },
     /// There is no such object.
     #[error("no such {object}: `{name}`")]
@@ -253,6 +289,12 @@ pub enum Error {
         /// The last lines it printed.
         message: String,
     },
+    /// There is no Compose to bring stacks up with.
+    #[error("Docker Compose 2 was not found: {message}")]
+    NoCompose {
+        /// Where was looked, or what was found instead.
+        message: String,
+    },
     /// The disk is full.
     #[error("the engine's disk is full: {message}")]
     DiskFull {
@@ -270,12 +312,17 @@ pub enum Error {
 impl fault::Explain for Error {
     fn kind(&self) -> fault::Kind {
         match self {
-            Self::Unreachable { .. } | Self::TooOld { .. } | Self::Pull { .. } | Self::DiskFull { .. } => {
-                fault::Kind::Unavailable
-            }
+            Self::Unreachable { .. }
+            | Self::TooOld { .. }
+            | Self::TooNew { .. }
+            | Self::Garbled { .. }
+            | Self::Pull { .. }
+            | Self::DiskFull { .. } => fault::Kind::Unavailable,
             Self::NotFound { .. } => fault::Kind::NotFound,
             Self::Conflict { .. } => fault::Kind::Conflict,
-            Self::Compose { .. } | Self::Refused { .. } => fault::Kind::Internal,
+            Self::Compose { .. } => fault::Kind::Invalid,
+            Self::NoCompose { .. } => fault::Kind::Unavailable,
+            Self::Refused { .. } => fault::Kind::Internal,
         }
     }
 
@@ -285,7 +332,10 @@ impl fault::Explain for Error {
                 Some("start the engine, or set `engine.socket` to where it listens".to_owned())
             }
             Self::TooOld { .. } => Some("update the container engine".to_owned()),
+            Self::TooNew { .. } => Some("update this node".to_owned()),
+            Self::Garbled { .. } => Some("check that `engine.socket` names a container engine".to_owned()),
             Self::Pull { .. } => Some("check the image's name and that a registry can be reached".to_owned()),
+            Self::NoCompose { .. } => Some("install the Compose plugin of Docker".to_owned()),
             Self::DiskFull { .. } => {
                 Some("free space on the engine's disk, then start the workspace again".to_owned())
             }
@@ -352,6 +402,9 @@ pub trait Engine: Send + Sync {
     async fn import_image(&self, image: &str, archive: Bytes) -> Result<(), Error>;
     /// Pulls an image.
     async fn pull(&self, image: &str, progress: ProgressSink) -> Result<(), Error>;
+
+    /// Builds an image from a Dockerfile of ours; what is built already is not built again.
+    async fn build(&self, build: &Build, progress: ProgressSink) -> Result<(), Error>;
 
     /// Runs a program in a running container.
     async fn exec(&self, container: &str, exec: &Exec) -> Result<ExecSession, Error>;

@@ -1,3 +1,6 @@
 //! Whole-node tests: one binary, so that linking is paid for once.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
+
+mod engine;
 mod tidy;

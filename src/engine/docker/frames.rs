@@ -1,0 +1,203 @@
+//! The engine's framing of a program's two outputs on one stream: 8 bytes (kind, 3 zero, length), then the bytes.
+//!
+//! A frame is handed on as it arrives: no length a peer states is ever reserved.
+
+use std::io;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use tokio::io::AsyncBufRead;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
+use tokio_util::codec::Decoder;
+
+use crate::engine::Output;
+
+const HEADER: usize = 8;
+
+/// Which output a frame carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Channel {
+    Out,
+    Err,
+}
+
+/// Reads a header: the channel and how many bytes follow.
+fn header(bytes: [u8; HEADER]) -> io::Result<(Channel, usize)> {
+    let channel = match bytes[..4] {
+        [0 | 1, 0, 0, 0] => Channel::Out,
+        [2, 0, 0, 0] => Channel::Err,
+        _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "not a frame of program output")),
+    };
+    let length = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+    Ok((channel, usize::try_from(length).unwrap_or(usize::MAX)))
+}
+
+/// Takes a stream apart into what was printed where. A container with a terminal has no frames: all is output.
+#[derive(Debug)]
+pub struct Frames {
+    raw: bool,
+    open: Option<(Channel, usize)>,
+}
+
+impl Frames {
+    /// For a stream that is framed, or is not (`raw`).
+    pub fn new(raw: bool) -> Self {
+        Self { raw, open: None }
+    }
+}
+
+impl Decoder for Frames {
+    type Item = Output;
+    type Error = io::Error;
+
+    fn decode(&mut self, bytes: &mut BytesMut) -> io::Result<Option<Output>> {
+        if self.raw {
+            return Ok((!bytes.is_empty()).then(|| Output::Out(bytes.split().freeze())));
+        }
+        loop {
+            match self.open {
+                Some((channel, left)) if left > 0 => {
+                    let take = left.min(bytes.len());
+                    if take == 0 {
+                        return Ok(None);
+                    }
+                    self.open = Some((channel, left - take));
+                    return Ok(Some(output(channel, bytes.split_to(take).freeze())));
+                }
+                _ => {
+                    let Some(head) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
+                    self.open = Some(header(*head)?);
+                    bytes::Buf::advance(bytes, HEADER);
+                }
+            }
+        }
+    }
+
+    fn decode_eof(&mut self, bytes: &mut BytesMut) -> io::Result<Option<Output>> {
+        // What is left when the engine goes away mid-frame is half a header: of no use to anybody.
+        let item = self.decode(bytes)?;
+        if item.is_none() {
+            bytes.clear();
+        }
+        Ok(item)
+    }
+}
+
+fn output(channel: Channel, bytes: Bytes) -> Output {
+    match channel {
+        Channel::Out => Output::Out(bytes),
+        Channel::Err => Output::Err(bytes),
+    }
+}
+
+/// A framed stream as a plain one: reading gives the output, errors printed are logged at debug, writing is input.
+#[derive(Debug)]
+pub struct Joined<S> {
+    stream: S,
+    head: [u8; HEADER],
+    filled: usize,
+    open: Option<(Channel, usize)>,
+}
+
+impl<S> Joined<S> {
+    /// Wraps the raw stream.
+    pub fn new(stream: S) -> Self {
+        Self { stream, head: [0; HEADER], filled: 0, open: None }
+    }
+}
+
+impl<S: AsyncBufRead + Unpin> Joined<S> {
+    /// Reads up to the next header's end; `false` at the end of the stream.
+    fn poll_header(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        while self.filled < HEADER {
+            let available = ready!(Pin::new(&mut self.stream).poll_fill_buf(context))?;
+            if available.is_empty() {
+                return Poll::Ready(Ok(false));
+            }
+            let take = available.len().min(HEADER - self.filled);
+            self.head[self.filled..self.filled + take].copy_from_slice(&available[..take]);
+            self.filled += take;
+            Pin::new(&mut self.stream).consume(take);
+        }
+        self.filled = 0;
+        self.open = Some(header(self.head)?);
+        Poll::Ready(Ok(true))
+    }
+}
+
+impl<S: AsyncBufRead + Unpin> AsyncRead for Joined<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            match this.open {
+                Some((Channel::Out, left)) if left > 0 => {
+                    // Straight into the caller's memory, but never past the frame.
+                    let mut frame = buffer.take(left);
+                    ready!(Pin::new(&mut this.stream).poll_read(context, &mut frame))?;
+                    let read = frame.filled().len();
+                    let initialized = frame.initialized().len();
+                    let start = buffer.filled().len();
+                    buffer.initialize_unfilled_to(initialized);
+                    buffer.set_filled(start + read);
+                    this.open = Some((Channel::Out, left - read));
+                    return Poll::Ready(Ok(()));
+                }
+                Some((Channel::Err, left)) if left > 0 => {
+                    let available = ready!(Pin::new(&mut this.stream).poll_fill_buf(context))?;
+                    if available.is_empty() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    let take = available.len().min(left);
+                    tracing::debug!(text = %String::from_utf8_lossy(&available[..take]), "a program piped to us complains");
+                    Pin::new(&mut this.stream).consume(take);
+                    this.open = Some((Channel::Err, left - take));
+                }
+                _ => {
+                    if !ready!(this.poll_header(context))? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Joined<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

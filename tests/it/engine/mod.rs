@@ -1,0 +1,3 @@
+//! The engine room: one contract for every implementation, and sockets that misbehave.
+
+mod contract;
