@@ -400,6 +400,8 @@ pub trait Engine: Send + Sync {
     /// Makes an image called `image` from the tar `archive` of its root file system, without a command; one of that
     /// name is replaced. Only ever called with archives the node wrote itself.
     async fn import_image(&self, image: &str, archive: Bytes) -> Result<(), Error>;
+    /// Removes an image that nothing uses. Absent is success.
+    async fn remove_image(&self, image: &str) -> Result<(), Error>;
     /// Pulls an image.
     async fn pull(&self, image: &str, progress: ProgressSink) -> Result<(), Error>;
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use bollard::models::CreateImageInfo;
 use bollard::query_parameters::CreateImageOptions;
+use bollard::query_parameters::RemoveImageOptions;
+use bytes::Bytes;
 use futures::StreamExt as _;
+use futures::TryStreamExt as _;
 
 use super::failure::Subject;
 use super::socket::Socket;
@@ -14,6 +17,8 @@ use crate::engine::ProgressSink;
 
 /// The largest image over a slow line.
 const PULL: Duration = Duration::from_secs(30 * 60);
+/// Some megabytes from memory to the engine's disk.
+const IMPORT: Duration = Duration::from_secs(60);
 
 /// The id of an image, if it is there.
 pub async fn id(socket: &Socket, image: &str) -> Result<Option<String>, Error> {
@@ -21,6 +26,38 @@ pub async fn id(socket: &Socket, image: &str) -> Result<Option<String>, Error> {
     match found {
         Ok(found) => Ok(found.id),
         Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes an image of a root file system.
+pub async fn import(socket: &Socket, image: &str, archive: Bytes) -> Result<(), Error> {
+    let (repo, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
+    let options = CreateImageOptions {
+        from_src: Some("-".to_owned()),
+        repo: Some(repo.to_owned()),
+        tag: Some(tag.to_owned()),
+        ..Default::default()
+    };
+    socket
+        .call_within(IMPORT, Subject::image(image), |api| async move {
+            let body = bollard::body_full(archive);
+            api.create_image(Some(options), Some(body), None)
+                .try_for_each(|_| std::future::ready(Ok(())))
+                .await
+        })
+        .await
+}
+
+/// Removes an image that nothing uses. Absent is success.
+pub async fn remove(socket: &Socket, image: &str) -> Result<(), Error> {
+    let removed = socket
+        .call_within(IMPORT, Subject::image(image), |api| async move {
+            api.remove_image(image, None::<RemoveImageOptions>, None).await
+        })
+        .await;
+    match removed {
+        Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }

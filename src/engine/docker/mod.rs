@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use super::About;
@@ -160,6 +161,14 @@ impl Engine for Docker {
 
     async fn image(&self, image: &str) -> Result<Option<String>, Error> {
         images::id(&self.socket, image).await
+    }
+
+    async fn import_image(&self, image: &str, archive: Bytes) -> Result<(), Error> {
+        images::import(&self.socket, image, archive).await
+    }
+
+    async fn remove_image(&self, image: &str) -> Result<(), Error> {
+        images::remove(&self.socket, image).await
     }
 
     async fn pull(&self, image: &str, progress: ProgressSink) -> Result<(), Error> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use nexus::base::ids::NodeId;
 use nexus::engine::Container;
@@ -267,6 +268,20 @@ async fn volumes_are_made_once_and_seeded_from_images(case: Case) {
     assert_eq!(case.engine.volumes(&labels).await.unwrap(), []);
 }
 
+async fn an_archive_becomes_an_image(case: Case) {
+    let image = format!("{}:1", case.name("image"));
+    // An empty archive: two blocks of zeros.
+    let archive = Bytes::from_static(&[0; 1024]);
+    case.engine.import_image(&image, archive.clone()).await.unwrap();
+    let first = case.engine.image(&image).await.unwrap();
+    assert!(first.is_some());
+    case.engine.import_image(&image, archive).await.unwrap();
+    assert!(case.engine.image(&image).await.unwrap().is_some());
+    case.engine.remove_image(&image).await.unwrap();
+    case.engine.remove_image(&image).await.unwrap();
+    assert_eq!(case.engine.image(&image).await.unwrap(), None);
+}
+
 async fn stacks_are_checked_before_anything_starts(case: Case) {
     let stack = case.stack();
     assert!(case.engine.check(&stack).await.unwrap().contains(IMAGE));
@@ -291,5 +306,6 @@ contract!(
     logs_and_events_tell_what_happens,
     what_is_absent_is_said_or_is_success,
     volumes_are_made_once_and_seeded_from_images,
+    an_archive_becomes_an_image,
     stacks_are_checked_before_anything_starts,
 );
