@@ -2,20 +2,21 @@
 #
 # One target per kind, all from Debian packages, so that they can be built with no registry in reach. Registries of
 # the languages are only asked for what Debian does not have; where they do not answer, the image does without.
-# Everything runs as `app` (1000); /workspace belongs to it, and so does a fresh volume mounted there.
+# Everything runs as `app` (1000); /workspace and /nexus-state belong to it, and so do fresh volumes mounted there.
 # The programs and the init are not in here: the agent comes on a read-only volume at /nexus.
 
 FROM debian:trixie-slim AS common
 ENV LANG=C.UTF-8
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
     apt-get update -q && apt-get install -q -y --no-install-recommends ca-certificates
-RUN useradd --uid 1000 --user-group --create-home --shell /bin/bash app && install -d -o app -g app /workspace
+RUN useradd --uid 1000 --user-group --create-home --shell /bin/bash app && install -d -o app -g app /workspace /nexus-state
 
 # Needs no distribution: the agent serves the files.
 FROM scratch AS static
 USER 1000:1000
 WORKDIR /tmp
 WORKDIR /home/app
+WORKDIR /nexus-state
 ENV HOME=/home/app
 WORKDIR /workspace
 

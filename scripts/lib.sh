@@ -66,8 +66,9 @@ need_docker() {
   have docker || fail "there is no docker command" "run scripts/engine"
   if timeout 15 docker version >/dev/null 2>&1; then return; fi
   engine_answers || fail "no container engine answered within 15s" "run scripts/engine"
+  # With root's home: what docker writes there would lock its owner out of a user's.
   # shellcheck disable=SC2032,SC2033,SC2317 # sudo runs the program, scripts call the function
-  docker() { sudo -E docker "$@"; }
+  docker() { sudo -E HOME=/root docker "$@"; }
 }
 
 # The CA bundle that builds and containers should trust besides their own, if there is any.
