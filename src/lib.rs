@@ -20,4 +20,6 @@ pub mod workspace;
 
 pub mod compose;
 
+pub mod api;
+
 pub mod cli;

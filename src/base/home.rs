@@ -34,6 +34,11 @@ impl Home {
         self.root.join("nexus.sock")
     }
 
+    /// The code of the one-time claim, until it is used; mode 0600.
+    pub fn claim(&self) -> PathBuf {
+        self.root.join("claim")
+    }
+
     /// Where the generated stack of one workspace is written.
     pub fn stack(&self, workspace: &super::ids::WorkspaceId) -> PathBuf {
         self.root.join("stacks").join(workspace.as_str())

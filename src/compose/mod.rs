@@ -24,3 +24,4 @@ pub use problem::Problem;
 pub use subnet::Exhausted;
 pub use subnet::Subnet;
 pub use subnet::choose as choose_subnet;
+pub use subnet::ranges as subnet_ranges;

@@ -4,6 +4,7 @@
 //! addresses each.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
 use crate::base::fault;
@@ -36,6 +37,14 @@ impl Subnet {
         self.base & mask == other.base & mask
     }
 
+    /// Whether an address is in it. An IPv4 address that came in over an IPv6 socket counts as IPv4.
+    pub fn contains(self, address: IpAddr) -> bool {
+        match address.to_canonical() {
+            IpAddr::V4(address) => u32::from(address) & Self::mask(self.prefix) == self.base,
+            IpAddr::V6(_) => false,
+        }
+    }
+
     /// The first address a host can have; the engine gives it to the gateway.
     pub fn gateway(self) -> Ipv4Addr {
         Ipv4Addr::from(self.base + 1)
@@ -55,6 +64,11 @@ impl fmt::Display for Subnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", Ipv4Addr::from(self.base), self.prefix)
     }
+}
+
+/// Every range workspaces' networks may come from: `range`, and the fallbacks of [`choose`].
+pub fn ranges(range: Subnet) -> Vec<Subnet> {
+    std::iter::once(range).chain(FALLBACK.iter().filter_map(|text| Subnet::parse(text))).collect()
 }
 
 /// No subnet is left.
@@ -85,11 +99,7 @@ impl fault::Explain for Exhausted {
 pub fn choose(range: Subnet, used: &[String]) -> Result<Subnet, Exhausted> {
     let used: Vec<Subnet> =
         used.iter().filter_map(|text| Subnet::parse(text)).filter(|subnet| subnet.prefix > 0).collect();
-    let fallback = FALLBACK.iter().filter_map(|text| Subnet::parse(text));
-    std::iter::once(range)
-        .chain(fallback)
-        .find_map(|range| first_free(range, &used))
-        .ok_or(Exhausted { range })
+    ranges(range).into_iter().find_map(|range| first_free(range, &used)).ok_or(Exhausted { range })
 }
 
 fn first_free(range: Subnet, used: &[Subnet]) -> Option<Subnet> {
@@ -126,6 +136,15 @@ mod tests {
         for bad in ["", "10.0.0.0", "10.0.0.0/33", "fd00::/64", "10.0.0/8", "10.0.0.0/-1", "010.0.0.0/8"] {
             assert_eq!(Subnet::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_address_is_in_its_range_whatever_socket_it_came_by() {
+        let range = subnet("172.30.0.0/16");
+        let holds = |range: Subnet, address: &str| range.contains(address.parse().unwrap());
+        assert!(holds(range, "172.30.4.9") && holds(range, "::ffff:172.30.4.9"));
+        assert!(!holds(range, "172.31.0.1") && !holds(range, "fd00::1"));
+        assert!(holds(subnet("0.0.0.0/0"), "192.0.2.1") && !holds(subnet("10.1.2.3/32"), "10.1.2.2"));
     }
 
     #[test]

@@ -14,5 +14,6 @@ pub mod status;
 pub use control::Error;
 pub use control::Run;
 pub use control::RunOutcome;
+pub use control::Views;
 pub use control::Workspaces;
 pub use status::View;

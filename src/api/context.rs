@@ -1,0 +1,114 @@
+//! What every handler can reach.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::auth;
+use super::origin;
+use crate::base::home::Home;
+use crate::base::ids::NodeId;
+use crate::compose::Subnet;
+use crate::engine::Engine;
+use crate::store::Store;
+use crate::workspace::Workspaces;
+
+/// What the owner decides about the control port.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Host names and origins that are ours, besides addresses and `localhost`.
+    pub names: origin::Names,
+    /// Where workspaces' containers live: requests from there are refused.
+    pub refuse: Vec<Subnet>,
+    /// How the owner's browser reaches the control port, without a slash at the end: `http://localhost:7070`.
+    pub control_url: String,
+}
+
+/// Something wrong with the node itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// What the node says about itself.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Its id.
+    pub id: NodeId,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// The watched directory.
+    pub directory: PathBuf,
+    /// Its doors: name and URL.
+    pub listeners: Vec<(String, String)>,
+    /// What is wrong with it now.
+    pub troubles: watch::Receiver<Vec<Trouble>>,
+    /// Cancelled when the node closes: streams that stay open end then.
+    pub closing: CancellationToken,
+}
+
+/// The handle every handler holds. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    workspaces: Workspaces,
+    engine: Arc<dyn Engine>,
+    tokens: Arc<auth::Tokens>,
+    home: Home,
+    settings: Settings,
+    facts: Facts,
+}
+
+impl Api {
+    /// Ties the rooms together; starts nothing.
+    pub fn new(
+        workspaces: Workspaces,
+        engine: Arc<dyn Engine>,
+        store: Store,
+        home: Home,
+        settings: Settings,
+        facts: Facts,
+    ) -> Self {
+        let tokens = Arc::new(auth::Tokens::new(store, home.claim()));
+        Self { inner: Arc::new(Inner { workspaces, engine, tokens, home, settings, facts }) }
+    }
+
+    /// The workspaces.
+    pub fn workspaces(&self) -> &Workspaces {
+        &self.inner.workspaces
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.inner.engine
+    }
+
+    /// The tokens.
+    pub fn tokens(&self) -> &Arc<auth::Tokens> {
+        &self.inner.tokens
+    }
+
+    /// The node's home.
+    pub fn home(&self) -> &Home {
+        &self.inner.home
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// The node's facts.
+    pub fn facts(&self) -> &Facts {
+        &self.inner.facts
+    }
+}

@@ -1,0 +1,55 @@
+//! The API's description, made from the handlers. `tests/fixtures/openapi.json` is its golden copy.
+
+use axum::Json;
+use utoipa::Modify;
+use utoipa::OpenApi;
+use utoipa::openapi::security::Http;
+use utoipa::openapi::security::HttpAuthScheme;
+use utoipa::openapi::security::SecurityScheme;
+
+use super::rest;
+
+/// The whole description.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Nexus", description = "Workspaces of one node. Bearer tokens; failures are `Failure`.", version = "1", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    security(("token" = [])),
+    modifiers(&Bearer),
+    paths(
+        rest::node::health,
+        rest::node::status,
+        rest::events::follow,
+        rest::workspaces::list,
+        rest::workspaces::create,
+        rest::workspaces::show,
+        rest::workspaces::remove,
+        rest::workspaces::status,
+        rest::workspaces::detect,
+        rest::workspaces::compose,
+        rest::logs::read,
+        rest::workspaces::start,
+        rest::workspaces::stop,
+        rest::workspaces::restart,
+        rest::workspaces::run,
+        rest::tokens::list,
+        rest::tokens::create,
+        rest::tokens::revoke,
+        rest::claim::show,
+        rest::claim::renew,
+    )
+)]
+pub struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+}
+
+/// `GET /api/v1/openapi.json`
+pub async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(Document::openapi())
+}

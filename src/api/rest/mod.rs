@@ -1,0 +1,59 @@
+//! The routes: each with its access, the handlers in one file per noun.
+
+pub mod claim;
+pub mod events;
+pub mod logs;
+pub mod node;
+pub mod tokens;
+pub mod workspaces;
+
+use axum::Router;
+
+use super::Api;
+use super::auth::Scope;
+use super::door::Access;
+use super::door::Doors;
+use super::door::Route;
+use super::openapi;
+use super::page;
+
+/// Everything that answers on the control port and the local socket.
+pub fn router(api: &Api) -> (Vec<Route>, Router) {
+    let open = Access::Open;
+    let read = Access::Token(Scope::Read);
+    let write = Access::Token(Scope::Write);
+    let admin = Access::Token(Scope::Admin);
+    Doors::new(api.clone())
+        .add(open, "GET", "/", page::welcome)
+        .add(open, "GET", "/style.css", page::style)
+        .add(open, "GET", "/health", node::health)
+        .add(open, "GET", "/claim/{code}", page::claim)
+        .add(open, "POST", "/claim/{code}", page::claimed)
+        .add(open, "GET", "/api/v1/openapi.json", openapi::document)
+        .add(read, "GET", "/api/v1/status", node::status)
+        .add(read, "GET", "/api/v1/events", events::follow)
+        .add(read, "GET", "/api/v1/workspaces", workspaces::list)
+        .add(write, "POST", "/api/v1/workspaces", workspaces::create)
+        .add(read, "GET", "/api/v1/workspaces/{id}", workspaces::show)
+        .add(write, "DELETE", "/api/v1/workspaces/{id}", workspaces::remove)
+        .add(read, "GET", "/api/v1/workspaces/{id}/status", workspaces::status)
+        .add(read, "GET", "/api/v1/workspaces/{id}/detect", workspaces::detect)
+        // A stack file holds the environment, and with it secrets: not for mere onlookers.
+        .add(write, "GET", "/api/v1/workspaces/{id}/compose", workspaces::compose)
+        .add(read, "GET", "/api/v1/workspaces/{id}/logs", logs::read)
+        .add(write, "POST", "/api/v1/workspaces/{id}/start", workspaces::start)
+        .add(write, "POST", "/api/v1/workspaces/{id}/stop", workspaces::stop)
+        .add(write, "POST", "/api/v1/workspaces/{id}/restart", workspaces::restart)
+        .add(write, "POST", "/api/v1/workspaces/{id}/run", workspaces::run)
+        .add(admin, "GET", "/api/v1/tokens", tokens::list)
+        .add(admin, "POST", "/api/v1/tokens", tokens::create)
+        .add(admin, "DELETE", "/api/v1/tokens/{id}", tokens::revoke)
+        .add(Access::Local, "GET", "/api/v1/claim", claim::show)
+        .add(Access::Local, "POST", "/api/v1/claim", claim::renew)
+        // The short forms of the first design.
+        .add(read, "GET", "/workspaces", workspaces::list)
+        .add(write, "POST", "/workspaces", workspaces::create)
+        .add(read, "GET", "/workspaces/{id}/status", workspaces::status)
+        .add(write, "POST", "/workspaces/{id}/run", workspaces::run)
+        .finish()
+}

@@ -1,0 +1,92 @@
+//! The node itself: whether it answers, how it is.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+
+use crate::api::Api;
+use crate::api::wire;
+use crate::base::clock;
+use crate::base::fault;
+use crate::base::fault::Explain as _;
+use crate::engine;
+use crate::model::workspace::State as WorkspaceState;
+use crate::workspace::Views;
+
+/// How long the engine may take to answer before the node's status says it does not.
+const ENGINE_TIME: Duration = Duration::from_secs(3);
+
+/// Whether the node answers. Asks nobody else, so that an engine in trouble does not make the node look dead.
+#[utoipa::path(get, path = "/health", tag = "node", responses((status = 200, body = wire::Health)))]
+pub async fn health() -> Json<wire::Health> {
+    Json(wire::Health { status: "ok".to_owned() })
+}
+
+/// How the node is.
+#[utoipa::path(get, path = "/api/v1/status", tag = "node", responses(
+    (status = 200, body = wire::NodeStatus), (status = "4XX", body = wire::Failure)))]
+pub async fn status(State(api): State<Api>) -> Json<wire::NodeStatus> {
+    let facts = api.facts();
+    let answer = tokio::time::timeout(ENGINE_TIME, api.engine().about()).await;
+    let mut problems: Vec<wire::Trouble> = facts
+        .troubles
+        .borrow()
+        .iter()
+        .map(|trouble| wire::Trouble { message: trouble.message.clone(), hint: trouble.hint.clone() })
+        .collect();
+    let engine = match answer {
+        Ok(Ok(about)) => known(about),
+        Ok(Err(error)) => {
+            problems.push(wire::Trouble { message: fault::chain(&error).to_string(), hint: error.hint() });
+            unknown()
+        }
+        Err(_elapsed) => {
+            let message = format!("the container engine did not answer within {}s", ENGINE_TIME.as_secs());
+            problems.push(wire::Trouble { message, hint: Some("see `nexus doctor`".to_owned()) });
+            unknown()
+        }
+    };
+    Json(wire::NodeStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: facts.id.to_string(),
+        started_at: facts.started_at.to_string(),
+        uptime_s: facts.started_at.duration_until(clock::now()).as_secs().try_into().unwrap_or(0),
+        directory: facts.directory.display().to_string(),
+        listeners: facts
+            .listeners
+            .iter()
+            .map(|(name, url)| wire::Listener { name: name.clone(), url: url.clone() })
+            .collect(),
+        engine,
+        workspaces: count(&api.workspaces().views().borrow()),
+        problems,
+    })
+}
+
+fn known(about: engine::About) -> wire::EngineStatus {
+    wire::EngineStatus {
+        reachable: true,
+        version: Some(about.version),
+        api_version: Some(about.api_version),
+        compose_version: about.compose_version,
+    }
+}
+
+fn unknown() -> wire::EngineStatus {
+    wire::EngineStatus { reachable: false, version: None, api_version: None, compose_version: None }
+}
+
+fn count(views: &Views) -> wire::Counts {
+    let mut counts = wire::Counts { total: views.len(), ..Default::default() };
+    for view in views.iter() {
+        match view.state {
+            WorkspaceState::Running => counts.running += 1,
+            WorkspaceState::Pending => counts.pending += 1,
+            WorkspaceState::Error => counts.error += 1,
+            WorkspaceState::Stopped | WorkspaceState::Paused => counts.stopped += 1,
+            WorkspaceState::Destroying | WorkspaceState::Destroyed => {}
+        }
+    }
+    counts
+}
