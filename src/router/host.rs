@@ -59,8 +59,14 @@ impl Hosts {
                 return wildcard(rest);
             }
         }
-        if self.bases.is_empty() { Meaning::Node } else { Meaning::Stranger }
+        if self.bases.is_empty() || is_of_this_network(&host) { Meaning::Node } else { Meaning::Stranger }
     }
+}
+
+/// Names the public DNS cannot hold, so that no page of a stranger can be made to resolve to this node by them.
+fn is_of_this_network(host: &str) -> bool {
+    let name = host.strip_suffix(".local").unwrap_or(host);
+    !name.is_empty() && !name.contains('.')
 }
 
 /// Lower case, no trailing dot, no brackets.
@@ -125,7 +131,11 @@ mod tests {
             ("app.localhost.", site("app")),
             ("a.b.localhost", Meaning::Stranger),
             (".localhost", Meaning::Stranger),
-            ("notlocalhost", Meaning::Stranger),
+            ("homeserver", Meaning::Node),
+            ("homeserver.local", Meaning::Node),
+            ("a.homeserver.local", Meaning::Stranger),
+            ("", Meaning::Stranger),
+            (".", Meaning::Stranger),
             ("nexus.lan", Meaning::Node),
             ("NEXUS.lan.", Meaning::Node),
             ("app.nexus.lan", site("app")),
