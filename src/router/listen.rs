@@ -1,0 +1,233 @@
+//! The accept loop: one task per connection, limits on all of them, a drain at the end.
+//!
+//! Task `router`: reads the [`Table`] from a `watch`, publishes nothing. Its connections end with it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::exchange::{Client, Exchange};
+use super::forward::Pool;
+use super::metrics::Metrics;
+use super::table::Table;
+use crate::base::fault::{Explain, Kind, chain};
+use crate::base::tasks::TaskGroup;
+
+/// Limits of the web port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections served at once; more wait in the kernel's queue.
+    pub connections_max: usize,
+    /// How long a client may take to send a head; also how long a connection may be idle.
+    pub head: Duration,
+    /// How long an upstream may take to accept a connection.
+    pub connect: Duration,
+    /// How long an upstream may be silent before its answer begins.
+    pub silence: Duration,
+    /// How long open requests may go on once the node closes.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 4096,
+            head: Duration::from_secs(20),
+            connect: Duration::from_secs(3),
+            silence: Duration::from_secs(120),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why the web port could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another program has it.
+    #[error("port {} is taken by another program, the web port `{address}` cannot be opened", .address.port())]
+    Taken {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Ports below 1024 need a privilege.
+    #[error("not allowed to open the web port `{address}`")]
+    Denied {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Anything else: an address this machine does not have.
+    #[error("cannot open the web port `{address}`")]
+    Other {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl Explain for BindError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Taken { .. } => Kind::Conflict,
+            Self::Denied { .. } => Kind::Denied,
+            Self::Other { .. } => Kind::Unavailable,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Taken { address, .. } => format!(
+                "stop the program that listens there (`ss -ltnp 'sport = :{}'` names it), or choose another port with `web.listen` (NEXUS_WEB_LISTEN)",
+                address.port()
+            ),
+            Self::Denied { .. } => {
+                "run the node as root or give it CAP_NET_BIND_SERVICE, or set `web.listen` (NEXUS_WEB_LISTEN) to a port above 1023".to_owned()
+            }
+            Self::Other { .. } => "set `web.listen` (NEXUS_WEB_LISTEN) to an address of this machine, such as 0.0.0.0:80".to_owned(),
+        })
+    }
+}
+
+/// Opens the web port.
+///
+/// # Errors
+/// Names the port and the way out when it is taken or forbidden.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::Taken { address, source },
+        io::ErrorKind::PermissionDenied => BindError::Denied { address, source },
+        _ => BindError::Other { address, source },
+    })
+}
+
+/// Serves the web port until the token is cancelled, then drains. A table swapped in counts from the next request on and
+/// touches no open one.
+pub async fn serve(
+    listener: TcpListener,
+    table: watch::Receiver<Arc<Table>>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    token: CancellationToken,
+) {
+    let mut connections = TaskGroup::new("router connections", &token);
+    // Upstreams outlive the token: open requests still need them while they drain.
+    let upstreams = CancellationToken::new();
+    let pool = Pool::new(&upstreams, limits.connect, limits.silence);
+    let exchange = Arc::new(Exchange::new(table, pool, Arc::clone(&metrics)));
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let mut complaint = Complaint::default();
+    while let Some(place) = until(&token, Arc::clone(&places).acquire_owned()).await {
+        let (stream, peer) = match until(&token, listener.accept()).await {
+            None => break,
+            Some(Ok(accepted)) => accepted,
+            Some(Err(error)) => {
+                complaint.accept_failed(&error);
+                // Out of descriptors: they come back when connections end. Anything else is over at once.
+                if is_exhausted(&error) && until(&token, tokio::time::sleep(BREATH)).await.is_none() {
+                    break;
+                }
+                continue;
+            }
+        };
+        let span = tracing::debug_span!("http.connection", peer = %peer);
+        let served = connection(stream, peer, Arc::clone(&exchange), limits.head, token.clone());
+        connections.spawn("client connection", async move {
+            served.instrument(span).await;
+            drop(place)
+        });
+    }
+    drop(listener);
+    connections.close(limits.drain).await;
+    upstreams.cancel();
+}
+
+/// Pause after running out of descriptors: short enough to go unnoticed, long enough not to spin.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// The future's result, or `None` once cancelled. Cancel-safe for accepting, waiting for a place, and sleeping.
+async fn until<T>(token: &CancellationToken, future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = token.cancelled() => None,
+        result = future => Some(result),
+    }
+}
+
+/// EMFILE, ENFILE, ENOBUFS, ENOMEM.
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12))
+}
+
+/// Says that accepting fails, at most every ten seconds.
+#[derive(Default)]
+struct Complaint {
+    last: Option<Instant>,
+}
+
+impl Complaint {
+    fn accept_failed(&mut self, error: &io::Error) {
+        if self.last.is_none_or(|last| last.elapsed() >= Duration::from_secs(10)) {
+            self.last = Some(Instant::now());
+            tracing::warn!(error = %chain(error), "the web port cannot accept connections");
+        }
+    }
+}
+
+/// Serves one connection; when it was upgraded, the same task becomes the tunnel.
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    exchange: Arc<Exchange>,
+    head: Duration,
+    token: CancellationToken,
+) {
+    tune(&stream);
+    let local = stream.local_addr().unwrap_or(peer);
+    let _open = exchange.metrics().connection();
+    let client = Arc::new(Client::new(peer, local));
+    let service = service_fn(|request| {
+        let (exchange, client) = (Arc::clone(&exchange), Arc::clone(&client));
+        async move { Ok::<_, std::convert::Infallible>(exchange.answer(&client, request).await) }
+    });
+    let mut builder = Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(HEAD_BYTES_MAX);
+    let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    // Cancel-safe: the connection is polled on after the token fired.
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = token.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %chain(&error), "a client connection ended with an error");
+    }
+    if let Some(tunnel) = client.take_tunnel() {
+        let _open = exchange.metrics().tunnel();
+        tunnel.run(&token).await;
+    }
+}
+
+/// Applications that keep much in cookies send 32 KiB of head; twice that is somebody else's mistake.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Small writes leave at once, and a peer that vanished is noticed. Neither is worth failing a connection for.
+pub(crate) fn tune(stream: &TcpStream) {
+    let _nodelay = stream.set_nodelay(true);
+    let _keepalive = rustix::net::sockopt::set_socket_keepalive(stream, true);
+}
