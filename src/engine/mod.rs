@@ -19,6 +19,7 @@ use crate::base::fault;
 
 pub mod compose;
 pub mod docker;
+pub mod memory;
 pub mod mounts;
 
 /// The labels on everything we make.

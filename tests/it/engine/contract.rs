@@ -20,6 +20,7 @@ use nexus::engine::Stack;
 use nexus::engine::docker;
 use nexus::engine::docker::Docker;
 use nexus::engine::label;
+use nexus::engine::memory::Memory;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -42,6 +43,17 @@ impl Case {
             call_timeout: docker::Settings::CALL_TIMEOUT,
         });
         Self { engine: Box::new(engine), directory, node: NodeId::random().to_string() }
+    }
+
+    fn memory() -> Self {
+        let engine = Memory::new(&[IMAGE]);
+        let line = |text: &'static str| Bytes::from_static(text.as_bytes());
+        engine.behave(vec![Output::Out(line("hello\n")), Output::Err(line("oops\n"))], 3);
+        Self {
+            engine: Box::new(engine),
+            directory: TempDir::new().unwrap(),
+            node: NodeId::random().to_string(),
+        }
     }
 
     fn name(&self, what: &str) -> String {
@@ -295,6 +307,9 @@ macro_rules! contract {
     ($($name:ident),* $(,)?) => {
         mod real {
             $(#[tokio::test] async fn $name() { super::$name(super::Case::real()).await; })*
+        }
+        mod memory {
+            $(#[tokio::test] async fn $name() { super::$name(super::Case::memory()).await; })*
         }
     };
 }

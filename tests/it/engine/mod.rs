@@ -1,3 +1,4 @@
 //! The engine room: one contract for every implementation, and sockets that misbehave.
 
 mod contract;
+mod faults;
