@@ -4,8 +4,14 @@
 //! [`wire`]. What touches a disk is in [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
 //! [`init`], [`listen`], [`forward`], [`site`] and [`endpoint`].
 
+pub mod diff;
 pub mod entry;
+pub mod files;
+pub mod ignore;
+pub mod ledger;
 pub mod path;
 pub mod report;
+pub mod scan;
+pub mod stage;
 pub mod tree;
 pub mod wire;
