@@ -5,13 +5,19 @@
 //! [`init`], [`listen`], [`forward`], [`site`] and [`endpoint`].
 
 pub mod diff;
+pub mod endpoint;
 pub mod entry;
 pub mod files;
+pub mod forward;
 pub mod ignore;
+pub mod init;
 pub mod ledger;
+pub mod listen;
 pub mod path;
 pub mod report;
 pub mod scan;
+pub mod serve;
+pub mod site;
 pub mod stage;
 pub mod tree;
 pub mod wire;

@@ -76,6 +76,11 @@ impl Copy {
         std::mem::take(&mut self.changed)
     }
 
+    /// Writes down what has arrived so far.
+    pub fn flush(&mut self) {
+        self.ledger.flush();
+    }
+
     /// Begins to receive a file.
     pub fn begin(&mut self, path: RelPath) -> Incoming {
         let file = self.stage_name(&path).and_then(|name| {
