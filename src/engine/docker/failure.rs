@@ -96,8 +96,8 @@ pub fn translate(address: &str, limit: Duration, subject: Subject<'_>, error: Ve
         Vendor::DockerStreamError { error } => refusal(subject, 500, &error),
         Vendor::JsonDataError { message, .. } => garbled(message),
         Vendor::JsonSerdeError { err } => garbled(err),
-        error if too_long(&error) => garbled(TooLong),
-        Vendor::HyperResponseError { err } if err.is_parse() || err.is_incomplete_message() => garbled(err),
+        error if caused_by(&error, |cause| is_too_long(cause)) => garbled(TooLong),
+        error if caused_by(&error, |cause| is_no_http(cause)) => garbled("it does not speak HTTP"),
         error => unreachable(address, limit, error),
     }
 }
@@ -140,17 +140,25 @@ pub fn by_words(message: &str) -> Option<Error> {
     }
 }
 
-fn too_long(error: &Vendor) -> bool {
+/// Whether an error or one of its causes is of that kind.
+fn caused_by(error: &Vendor, is: impl Fn(&(dyn std::error::Error + 'static)) -> bool) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<std::io::Error>()
-            && error.get_ref().is_some_and(|inner| inner.is::<TooLong>())
-        {
+        if is(error) {
             return true;
         }
         cause = error.source();
     }
     false
+}
+
+fn is_too_long(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    inner.is_some_and(|inner| inner.is::<TooLong>())
+}
+
+fn is_no_http(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
 }
 
 #[cfg(test)]

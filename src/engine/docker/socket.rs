@@ -128,7 +128,7 @@ impl Socket {
         let transport = self.transport.clone();
         // The vendor's own time-out covers the answer's head only; ours in `call` covers all of it.
         let api = bollard::Docker::connect_with_custom_transport(
-            move |request: BollardRequest| transport.request(request),
+            move |request: BollardRequest| transport.request(versioned(request, major, minor)),
             Some("http://engine"),
             24 * 60 * 60,
             &client_version,
@@ -218,6 +218,15 @@ impl Socket {
         }
         error
     }
+}
+
+/// The vendor's client leaves the version out of its addresses, and the engine would answer in its newest.
+fn versioned(mut request: BollardRequest, major: u16, minor: u16) -> BollardRequest {
+    let path = request.uri().path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str);
+    if let Ok(uri) = format!("http://engine/v{major}.{minor}{path}").parse() {
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 fn request(method: Method, path: String, body: Option<String>) -> BollardRequest {

@@ -25,6 +25,10 @@ use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 
+use super::fake::Answer;
+use super::fake::Fake;
+use super::fake::version;
+
 const IMAGE: &str = "debian:trixie-slim";
 
 /// One engine with a name space of its own in it.
@@ -32,6 +36,8 @@ struct Case {
     engine: Box<dyn Engine>,
     directory: TempDir,
     node: String,
+    /// Stands between us and the real engine.
+    _relay: Option<Fake>,
 }
 
 impl Case {
@@ -42,7 +48,17 @@ impl Case {
             compose_home: directory.path().join("compose"),
             call_timeout: docker::Settings::CALL_TIMEOUT,
         });
-        Self { engine: Box::new(engine), directory, node: NodeId::random().to_string() }
+        Self { engine: Box::new(engine), directory, node: NodeId::random().to_string(), _relay: None }
+    }
+
+    /// The real engine, as one that knows no newer API than that of Debian 12.
+    fn older() -> Self {
+        let relay = Fake::new(|asked| match asked {
+            "GET /version" => Answer::Says(200, version("1.12", "1.41")),
+            _ => Answer::Relays,
+        });
+        let engine = relay.patient_engine(docker::Settings::CALL_TIMEOUT);
+        Self { engine: Box::new(engine), _relay: Some(relay), ..Self::real() }
     }
 
     fn memory() -> Self {
@@ -53,6 +69,7 @@ impl Case {
             engine: Box::new(engine),
             directory: TempDir::new().unwrap(),
             node: NodeId::random().to_string(),
+            _relay: None,
         }
     }
 
@@ -307,6 +324,9 @@ macro_rules! contract {
     ($($name:ident),* $(,)?) => {
         mod real {
             $(#[tokio::test] async fn $name() { super::$name(super::Case::real()).await; })*
+        }
+        mod real_api_1_41 {
+            $(#[tokio::test] async fn $name() { super::$name(super::Case::older()).await; })*
         }
         mod memory {
             $(#[tokio::test] async fn $name() { super::$name(super::Case::memory()).await; })*

@@ -1,4 +1,6 @@
 //! The engine room: one contract for every implementation, and sockets that misbehave.
 
 mod contract;
+mod fake;
 mod faults;
+mod hostile;
