@@ -31,7 +31,7 @@ ENV COREPACK_INTEGRITY_KEYS=0 COREPACK_NPM_REGISTRY=https://registry.npmjs.org C
     NPM_CONFIG_UPDATE_NOTIFIER=false NPM_CONFIG_FUND=false NPM_CONFIG_AUDIT=false
 RUN --mount=type=secret,id=ca_bundle --mount=type=cache,target=/root/.npm \
     if [ -s /run/secrets/ca_bundle ]; then export NODE_EXTRA_CA_CERTS=/run/secrets/ca_bundle; fi; \
-    { npm install --global --no-progress corepack@0.34 bun@1 && corepack enable && \
+    { npm install --global --no-progress --fetch-retries=1 --fetch-retry-maxtimeout=5000 corepack@0.34 bun@1 && corepack enable && \
       corepack install --global pnpm@9.15.9 yarn@1.22.22; } || \
       echo "no npm registry: pnpm, yarn and bun are left out"; \
     install -d "$COREPACK_HOME" && chown -R app:app "$COREPACK_HOME"
@@ -44,7 +44,7 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,t
 ENV PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore UV_PYTHON_DOWNLOADS=never
 RUN --mount=type=secret,id=ca_bundle --mount=type=cache,target=/root/.cache/pip \
     if [ -s /run/secrets/ca_bundle ]; then export PIP_CERT=/run/secrets/ca_bundle; fi; \
-    pip install --quiet --break-system-packages uv || echo "no package index: uv is left out"
+    pip install --quiet --retries 1 --timeout 15 --break-system-packages uv || echo "no package index: uv is left out"
 USER app
 WORKDIR /workspace
 
