@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::base::fault::Explain as _;
-use crate::base::fault::chain;
+use super::Context;
+use super::failure::Failure;
 use crate::base::printable;
 use crate::model::project::Alternative;
 use crate::model::project::Detection;
@@ -17,43 +17,30 @@ use crate::model::project::Problem;
 use crate::model::project::Serves;
 use crate::project::Limits;
 
-/// Says what a project folder is, how it would be installed, built and started, and why. Nothing is run or changed.
+/// Say what a project folder is and how it would run, and why; nothing is run or changed
 #[derive(Debug, Args)]
 pub struct DetectArguments {
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-    /// The project's folder.
+    /// The project's folder
     #[arg(value_name = "DIR", default_value = ".")]
-    pub directory: PathBuf,
+    directory: PathBuf,
 }
 
-/// Runs the command: 0 whatever the project is, 2 when there is no folder to look at.
-#[expect(clippy::print_stdout, reason = "a command's answer")]
-#[expect(clippy::print_stderr, reason = "a command's complaint")]
-pub fn run(arguments: &DetectArguments) -> ExitCode {
-    let listing = match crate::project::observe(&arguments.directory, Limits::default()) {
-        Ok(listing) => listing,
-        Err(error) => {
-            eprintln!("error: {}", chain(&error));
-            if let Some(hint) = error.hint() {
-                eprintln!("hint: {hint}");
-            }
-            return ExitCode::from(2);
-        }
-    };
+/// Exits with 0 whatever the project is; no folder to look at is a failure.
+pub fn run(context: &Context, arguments: &DetectArguments) -> Result<ExitCode, Failure> {
+    let listing = crate::project::observe(&arguments.directory, Limits::default())
+        .map_err(|error| Failure::of(&error))?;
     let (overrides, broken) = match crate::project::overrides(&listing) {
         Ok(overrides) => (overrides, Vec::new()),
         Err(problems) => (Overrides::default(), problems),
     };
     let mut detection = crate::project::detect(&listing, &overrides);
     detection.problems.extend(broken);
-    if arguments.json {
-        println!("{:#}", to_json(&detection));
+    if context.screen.json {
+        context.screen.value(&to_json(&detection))?;
     } else {
-        print!("{}", to_text(&detection));
+        context.screen.script(to_text(&detection).as_bytes())?;
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The detection as `nexus detect --json` prints it.

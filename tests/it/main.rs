@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
 mod api;
+mod cli;
 mod engine;
 mod tidy;

@@ -1,6 +1,6 @@
 //! The doors, over real sockets, with no engine behind them.
 
-mod harness;
+pub mod harness;
 mod hostile;
 mod matrix;
 mod rest;

@@ -1,0 +1,191 @@
+//! The command line as a person and a script meet it: the real binary against a node of this process.
+
+use std::path::Path;
+use std::process::Output;
+use std::process::Stdio;
+
+use clap::CommandFactory as _;
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::api::harness::DEADLINE;
+use crate::api::harness::TestApi;
+
+async fn nexus(home: &Path, arguments: &[&str]) -> Output {
+    let command = Command::new(env!("CARGO_BIN_EXE_nexus"))
+        .args(arguments)
+        .env_clear()
+        .env("NEXUS_HOME", home)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    tokio::time::timeout(DEADLINE, command).await.expect("an end in time").unwrap()
+}
+
+impl TestApi {
+    async fn nexus(&self, arguments: &[&str]) -> Output {
+        nexus(self.socket.parent().unwrap(), arguments).await
+    }
+
+    async fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.nexus(&[&["--json"], arguments].concat()).await;
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn talk(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn the_help_is_the_golden_one() {
+    fn walk(command: &mut clap::Command, path: &str, text: &mut String) {
+        *text += &format!("== {path}\n{}\n", command.render_help());
+        let names: Vec<String> =
+            command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        for name in names.iter().filter(|name| *name != "help") {
+            walk(command.find_subcommand_mut(name).unwrap(), &format!("{path} {name}"), text);
+        }
+    }
+    let mut now = String::new();
+    let mut command = nexus::cli::Arguments::command().term_width(100);
+    command.build();
+    walk(&mut command, "nexus", &mut now);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/help.txt");
+    if std::env::vars().any(|(name, _)| name == "NEXUS_BLESS") {
+        std::fs::write(&path, &now).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(golden == now, "the help changed: look at the difference after NEXUS_BLESS=1");
+}
+
+#[tokio::test]
+async fn the_node_and_its_workspaces_are_shown() {
+    let node = TestApi::start().await;
+    let status = node.nexus(&["status"]).await;
+    assert!(status.status.success() && out(&status).contains("engine      does not answer"), "{status:?}");
+    assert!(out(&status).contains("problem: no container engine answered"), "{status:?}");
+    assert_eq!(node.json(&["status"]).await["engine"]["reachable"], false);
+    for list in [&["list"][..], &["ws", "list"], &["workspace", "list"]] {
+        assert_eq!(node.json(list).await["workspaces"], Value::Array(vec![]));
+    }
+    let list = node.nexus(&["list"]).await;
+    assert!(
+        out(&list).starts_with("NAME  STATE") && talk(&list).starts_with("no workspaces yet"),
+        "{list:?}"
+    );
+    node.close().await;
+}
+
+#[tokio::test]
+async fn failures_name_the_cause_the_next_step_and_a_code() {
+    let node = TestApi::start().await;
+    let check = |output: Output, code: i32, text: &str| {
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert_eq!(talk(&output), text);
+        assert!(output.stdout.is_empty(), "{output:?}");
+    };
+    check(
+        node.nexus(&["workspace", "show", "a\x1b[2J/..%"]).await,
+        3,
+        "error: no workspace is called `a\\u{1b}[2J/..%`\nhint: see `nexus workspace list`\n",
+    );
+    check(
+        node.nexus(&["workspace", "create", "My Shop"]).await,
+        2,
+        "error: the name `My Shop` is not a workspace name: `M` is not one of a-z, 0-9 and -\nhint: call it `my-shop`\n",
+    );
+    check(
+        node.nexus(&["token", "create", "x", "--scope", "root"]).await,
+        2,
+        "error: `root` is not a scope: it is read, write or admin\n",
+    );
+    check(
+        node.nexus(&["workspace", "run", "nobody", "--", "true"]).await,
+        125,
+        "error: no workspace is called `nobody`\nhint: see `nexus workspace list`\n",
+    );
+    let output = nexus(Path::new("/nonexistent"), &["status"]).await;
+    assert_eq!(output.status.code(), Some(7));
+    assert!(talk(&output).starts_with("error: no node answers at /nonexistent/nexus.sock"), "{output:?}");
+    assert!(talk(&output).contains("\nhint: start it"), "{output:?}");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_folder_is_made_once() {
+    let node = TestApi::start().await;
+    let made = node.nexus(&["workspace", "create", "shop", "--template", "hello"]).await;
+    assert_eq!(talk(&made), "made the folder `shop`; it will answer at /shop/\n");
+    assert!(node.directory.join("shop/index.html").is_file());
+    assert_eq!(node.nexus(&["workspace", "create", "shop"]).await.status.code(), Some(4));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn the_claim_link_is_printed_until_it_is_used() {
+    let node = TestApi::start().await;
+    let first = out(&node.nexus(&["claim"]).await);
+    assert!(first.starts_with(&format!("http://{}/claim/", node.address)), "{first}");
+    assert_eq!(out(&node.nexus(&["claim"]).await), first);
+    let path = first.trim().split_once(&node.address.to_string()).unwrap().1.to_owned();
+    assert_eq!(node.send("POST", &path, None, None).await.status, 200);
+    let none = node.nexus(&["claim"]).await;
+    assert_eq!(none.status.code(), Some(4), "{none:?}");
+    let second = out(&node.nexus(&["claim", "--new"]).await);
+    assert!(second.contains("/claim/") && second != first);
+    node.close().await;
+}
+
+#[tokio::test]
+async fn tokens_come_and_go() {
+    let node = TestApi::start().await;
+    let made = node.nexus(&["token", "create", "ci", "--scope", "write", "--days", "30"]).await;
+    let secret = out(&made).trim().to_owned();
+    assert!(secret.starts_with("nxs_") && !talk(&made).contains(&secret), "{made:?}");
+    assert_eq!(node.send("GET", "/api/v1/status", Some(&secret), None).await.status, 200);
+    let list = node.nexus(&["token", "list"]).await;
+    assert!(out(&list).contains("ci") && !out(&list).contains(&secret), "{list:?}");
+    let id = node.json(&["token", "list"]).await["tokens"][0]["id"].as_str().unwrap().to_owned();
+    assert!(node.nexus(&["token", "revoke", &id]).await.status.success());
+    assert_eq!(node.nexus(&["token", "revoke", &id]).await.status.code(), Some(3));
+    assert_eq!(node.send("GET", "/api/v1/status", Some(&secret), None).await.status, 401);
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_has_gone_is_no_failure() {
+    let node = TestApi::start().await;
+    let home = node.socket.parent().unwrap();
+    for arguments in [&["completions", "bash"][..], &["list"], &["--json", "status"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = Command::new(env!("CARGO_BIN_EXE_nexus"))
+            .args(arguments)
+            .env_clear()
+            .env("NEXUS_HOME", home)
+            .stdout(Stdio::from(writer))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap();
+        assert!(output.status.success() && !talk(&output).contains("error"), "{arguments:?} {output:?}");
+    }
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_folder_can_be_looked_at_without_a_node() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), "<h1>x</h1>").unwrap();
+    let path = folder.path().to_str().unwrap();
+    let output = nexus(Path::new("/nonexistent"), &["detect", path, "--json"]).await;
+    let detection: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(detection["kind"], "static");
+    let missing = nexus(Path::new("/nonexistent"), &["detect", "/nonexistent/x"]).await;
+    assert!(!missing.status.success() && talk(&missing).starts_with("error: "), "{missing:?}");
+}
