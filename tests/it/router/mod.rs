@@ -1,0 +1,8 @@
+//! The router over real sockets: real upstreams on loopback, a raw client that sends what it is told.
+
+mod forwarding;
+mod framing;
+mod harness;
+mod pages;
+mod sockets;
+mod swapping;
