@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::engine::Labels;
 
-use super::render::Node;
+use super::node::Node;
 use super::subnet::Subnet;
 
 /// A stack of one service.

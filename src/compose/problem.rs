@@ -37,12 +37,21 @@ impl Problem {
     }
 }
 
+/// The text without what a terminal or a log would obey: control characters, and those that reorder a line.
+pub(super) fn printable(text: &str) -> String {
+    let harmful = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars().flat_map(|c| if harmful(c) { c.escape_unicode().collect() } else { vec![c] }).collect()
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.key.is_empty() {
-            write!(f, "`{}`: ", self.key)?;
+            write!(f, "`{}`: ", printable(&self.key))?;
         }
-        f.write_str(&self.message)?;
+        f.write_str(&printable(&self.message))?;
         match (self.file.as_str(), self.place) {
             ("", _) => Ok(()),
             (file, None) => write!(f, " ({file})"),

@@ -7,54 +7,7 @@
 
 use std::fmt::Write as _;
 
-/// A value of a compose file. Maps keep the order they were built in.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Node {
-    /// `null`.
-    Null,
-    /// `true` or `false`.
-    Bool(bool),
-    /// A whole number.
-    Int(i128),
-    /// A number with a fraction; finite.
-    Float(f64),
-    /// Text.
-    Text(String),
-    /// A sequence.
-    List(Vec<Node>),
-    /// A mapping with text keys.
-    Map(Vec<(String, Node)>),
-}
-
-impl From<&str> for Node {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Node {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<bool> for Node {
-    fn from(value: bool) -> Self {
-        Self::Bool(value)
-    }
-}
-
-impl From<u64> for Node {
-    fn from(value: u64) -> Self {
-        Self::Int(value.into())
-    }
-}
-
-impl<T: Into<Self>> From<Vec<T>> for Node {
-    fn from(items: Vec<T>) -> Self {
-        Self::List(items.into_iter().map(Into::into).collect())
-    }
-}
+use super::node::Node;
 
 /// Writes `node` as a YAML document.
 pub(crate) fn render(node: &Node) -> String {

@@ -50,6 +50,23 @@ impl Subnet {
         Ipv4Addr::from(self.base + 1)
     }
 
+    /// `count` equal parts of it, of at least `size` addresses each; none when there is not that much room.
+    pub fn split(self, count: usize, size: usize) -> Vec<Self> {
+        let bits = count.next_power_of_two().trailing_zeros();
+        let prefix = u32::from(self.prefix) + bits;
+        if prefix > 30 || 1_usize << (32 - prefix) < size {
+            return Vec::new();
+        }
+        let step = 1_u32 << (32 - prefix);
+        let part = |at: usize| {
+            Some(Self {
+                base: self.base + u32::try_from(at).ok()? * step,
+                prefix: u8::try_from(prefix).ok()?,
+            })
+        };
+        (0..count).filter_map(part).collect()
+    }
+
     fn mask(prefix: u8) -> u32 {
         u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)
     }
@@ -145,6 +162,18 @@ mod tests {
         assert!(holds(range, "172.30.4.9") && holds(range, "::ffff:172.30.4.9"));
         assert!(!holds(range, "172.31.0.1") && !holds(range, "fd00::1"));
         assert!(holds(subnet("0.0.0.0/0"), "192.0.2.1") && !holds(subnet("10.1.2.3/32"), "10.1.2.2"));
+    }
+
+    #[test]
+    fn parts_are_equal_and_large_enough_or_there_are_none() {
+        let parts = |count, size| {
+            subnet("10.0.0.64/26").split(count, size).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(parts(1, 60), ["10.0.0.64/26"]);
+        assert_eq!(parts(3, 10), ["10.0.0.64/28", "10.0.0.80/28", "10.0.0.96/28"]);
+        assert_eq!(parts(4, 17), [""; 0]);
+        assert_eq!(parts(0, 5), [""; 0]);
+        assert_eq!(parts(1000, 1), [""; 0]);
     }
 
     #[test]

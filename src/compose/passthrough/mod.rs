@@ -1,0 +1,35 @@
+//! The user's own compose file: read, judged, adapted, and only then shown to Compose.
+//!
+//! ```text
+//! texts -> parse -> interpolate -> shape (one form per thing) -> load (override, extends, profiles)
+//!       -> policy, mounts, build, ports (each key of each service: keep, change, refuse)
+//!       -> web (who answers) -> rewrite (our names, networks, labels, limits) -> one file
+//! ```
+//! The invariant: what reaches Compose is built from values that were looked at one by one. A key nobody here knows is
+//! refused, and nothing is left for Compose to resolve: no variables, no includes, no relative paths.
+
+mod build;
+mod dotenv;
+mod input;
+mod interpolate;
+mod load;
+mod mounts;
+mod parse;
+mod paths;
+mod policy;
+mod ports;
+mod rewrite;
+mod scope;
+mod shape;
+mod web;
+
+#[cfg(test)]
+mod tests;
+
+pub use input::Entry;
+pub use input::Files;
+pub use input::PassInput;
+pub use input::Text;
+pub use load::FILES;
+pub use paths::View;
+pub use rewrite::passthrough;
