@@ -157,3 +157,10 @@ fn doors_hold_no_long_logic_and_files_fit_a_sitting() {
         .collect();
     assert!(long.is_empty(), "{}", long.join("\n"));
 }
+
+#[test]
+fn the_stack_runs_this_version() {
+    let text = fs::read_to_string(root().join(".env")).unwrap();
+    let stated = text.lines().find_map(|line| line.strip_prefix("NEXUS_VERSION="));
+    assert_eq!(stated, Some(env!("CARGO_PKG_VERSION")), ".env and Cargo.toml name different versions");
+}
