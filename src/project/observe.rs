@@ -140,10 +140,11 @@ const SKIPPED: [&str; 36] = [
 ];
 
 /// Manifests and settings, read before any source file and kept however full a directory is.
-const MANIFESTS: [&str; 58] = [
+const MANIFESTS: [&str; 62] = [
     ".babelrc",
     ".bowerrc",
     ".env",
+    ".env.example",
     ".node-version",
     ".nvmrc",
     ".php-version",
@@ -152,13 +153,16 @@ const MANIFESTS: [&str; 58] = [
     ".tool-versions",
     ".yarnrc.yml",
     "Cargo.toml",
+    "Containerfile",
     "Dockerfile",
     "Gemfile",
     "Gemfile.lock",
     "Pipfile",
     "Pipfile.lock",
     "Procfile",
+    "Rakefile",
     "Staticfile",
+    "Staticfile.auth",
     "angular.json",
     "artisan",
     "bun.lock",
@@ -230,8 +234,7 @@ const READ_ENDINGS: [&str; 24] = [
 ];
 
 /// Lockfiles matter by their presence: their text is large and decides nothing.
-const UNREAD: [&str; 12] = [
-    "package-lock.json",
+const UNREAD: [&str; 11] = [
     "npm-shrinkwrap.json",
     "pnpm-lock.yaml",
     "yarn.lock",
@@ -244,6 +247,9 @@ const UNREAD: [&str; 12] = [
     "Pipfile.lock",
     "go.sum",
 ];
+
+/// What is read of a package-lock.json.
+const LOCK_BYTES: u64 = 64 << 10;
 
 /// Reads a folder beneath its root. The error is about the folder itself; whatever is wrong further down is in the
 /// listing.
@@ -419,26 +425,29 @@ impl Walk {
         });
         let mut left = self.limits.total_bytes_max;
         for (path, size) in files {
-            let content = if size > self.limits.file_bytes_max {
+            let content = if name_of(&path) == "package-lock.json" {
+                // Its first lines repeat the manifest it was made from; the rest is long and decides nothing.
+                self.read(&path, LOCK_BYTES.min(left))
+            } else if size > self.limits.file_bytes_max {
                 Content::TooLarge
             } else if size > left {
                 Content::NotRead
             } else {
                 left -= size;
-                self.read(&path)
+                self.read(&path, self.limits.file_bytes_max)
             };
             self.listing.set_content(path, content);
         }
     }
 
-    fn read(&self, path: &str) -> Content {
+    fn read(&self, path: &str, bytes_max: u64) -> Content {
         let bytes = self.open(path, OFlags::RDONLY).map_err(io::Error::from).and_then(|fd| {
             // It may have been swapped since it was listed.
             if !FileType::from_raw_mode(rustix::fs::fstat(fd.as_fd())?.st_mode).is_file() {
                 return Err(io::Error::other("not a regular file any more"));
             }
             let mut bytes = Vec::new();
-            File::from(fd).take(self.limits.file_bytes_max).read_to_end(&mut bytes)?;
+            File::from(fd).take(bytes_max).read_to_end(&mut bytes)?;
             Ok(bytes)
         });
         match bytes {

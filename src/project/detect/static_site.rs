@@ -8,6 +8,7 @@ use crate::model::project::Site;
 use crate::project::detect::blank;
 use crate::project::detect::line;
 use crate::project::detect::scan::pattern;
+use crate::project::detect::unknown;
 use crate::project::detect::view::View;
 
 /// Folders that hold a finished site, in the order in which they win.
@@ -74,11 +75,14 @@ pub(crate) fn slashed(directory: &str) -> String {
 /// Detects a site of finished files.
 pub(crate) fn detect(view: &View<'_>) -> Option<Detection> {
     let staticfile = Staticfile::read(view);
+    if !view.has("Staticfile") && unknown::is_foreign(view) {
+        return None;
+    }
     let (directory, file, fact) = named(view, &staticfile).or_else(|| found(view))?;
     let mut detection = blank(view, Kind::Static);
     detection.framework = Some("html".to_owned());
     detection.root = if directory == "." { view.root() } else { view.path(&directory) };
-    let shown = if detection.root == "." { ".".to_owned() } else { line::path_word(&directory)? };
+    let shown = line::path_word(&detection.root)?;
     detection.start = Some(format!("serve {}", slashed(&shown)));
     let fallback = staticfile.fallback.unwrap_or(false);
     detection.site = Some(Site { directory: ".".to_owned(), fallback });

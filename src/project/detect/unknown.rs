@@ -7,11 +7,14 @@ use crate::project::detect::blank;
 use crate::project::detect::view::View;
 
 /// Files that give away what we do not run: file, what it is, what to do.
-const FOREIGN: [(&str, &str); 30] = [
+const FOREIGN: [(&str, &str); 33] = [
     ("Cargo.toml", "Rust"),
     ("pom.xml", "Java (Maven)"),
     ("build.gradle", "Java (Gradle)"),
     ("build.gradle.kts", "Kotlin (Gradle)"),
+    ("settings.gradle", "Java (Gradle)"),
+    ("settings.gradle.kts", "Java (Gradle)"),
+    ("gradlew", "Java (Gradle)"),
     ("build.sbt", "Scala"),
     ("project.clj", "Clojure"),
     ("deps.edn", "Clojure"),
@@ -39,6 +42,34 @@ const FOREIGN: [(&str, &str); 30] = [
     ("main.tf", "Terraform"),
     ("start.sh", "a shell script"),
 ];
+
+/// Manifests of languages whose projects may hold pages without being a site.
+const COMPILED: [&str; 15] = [
+    "Cargo.toml",
+    "pom.xml",
+    "build.gradle",
+    "build.gradle.kts",
+    "settings.gradle",
+    "build.sbt",
+    "project.clj",
+    "deps.edn",
+    "mix.exs",
+    "deno.json",
+    "deno.jsonc",
+    "Package.swift",
+    "pubspec.yaml",
+    "gleam.toml",
+    "CMakeLists.txt",
+];
+
+/// Whether the folder is a project of a language or generator without a runtime here, whatever pages it holds.
+pub(crate) fn is_foreign(view: &View<'_>) -> bool {
+    let generated =
+        view.has("_config.yml") && view.text("index.html").is_some_and(|text| text.starts_with("---"));
+    generated
+        || view.first(&COMPILED).is_some()
+        || other(view).is_some_and(|(_, what)| [".NET", "a Hugo site", "a Zola site"].contains(&what))
+}
 
 /// Describes a folder nothing matched.
 pub(crate) fn detect(view: &View<'_>) -> Detection {

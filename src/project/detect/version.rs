@@ -14,13 +14,23 @@ pub(crate) fn from_file(view: &View<'_>, file: &str, known: &[&str]) -> Option<V
     stated_in(view, file, stated, known)
 }
 
-/// The version a `.tool-versions` line states for one of these tools.
-pub(crate) fn from_tool_versions(view: &View<'_>, tools: &[&str], known: &[&str]) -> Option<Version> {
-    let line = view
-        .text(".tool-versions")?
-        .lines()
-        .find(|line| line.split_whitespace().next().is_some_and(|tool| tools.contains(&tool)))?;
-    stated_in(view, ".tool-versions", line.split_whitespace().nth(1)?, known)
+/// The version stated for one of these tools in `.tool-versions` or `mise.toml`.
+pub(crate) fn from_tools(view: &View<'_>, tools: &[&str], known: &[&str]) -> Option<Version> {
+    let line = view.text(".tool-versions").into_iter().flat_map(str::lines).find_map(|line| {
+        let mut words = line.split_whitespace();
+        tools.contains(&words.next()?).then(|| words.next()).flatten()
+    });
+    if let Some(stated) = line {
+        return stated_in(view, ".tool-versions", stated, known);
+    }
+    let (file, text) = view.first_text(&["mise.toml", ".mise.toml"])?;
+    let table = text.parse::<toml::Table>().ok()?;
+    let table = table.get("tools")?;
+    let stated = tools.iter().find_map(|tool| {
+        let tool = table.get(*tool)?;
+        tool.as_str().or_else(|| tool.get("version")?.as_str())
+    })?;
+    stated_in(view, file, stated, known)
 }
 
 /// A stated version with its tag; `None` when it names no version (`lts/*`, `*`, `latest`).
@@ -30,21 +40,20 @@ pub(crate) fn stated_in(view: &View<'_>, file: &str, stated: &str, known: &[&str
     Some(Version { stated, tag, file: view.path(file) })
 }
 
-/// The tag for a requirement: the newest known version it allows, at the precision of `known`. A pin of a version that
+/// The tag for a requirement: the first of `known` that it allows, which is the one in common use. A pin of a version that
 /// is not known keeps its own digits, so that an old or a new release is still asked for.
 fn tag(stated: &str, known: &[&str]) -> Option<String> {
     let digits = known.first().map_or(1, |version| version.split('.').count());
     let choices: Vec<Vec<u64>> = known.iter().map(|version| numbers(version)).collect();
     let mut pins = Vec::new();
-    let mut best: Option<&Vec<u64>> = None;
+    let mut best: Option<usize> = None;
     for range in stated.split("||").map(bounds) {
         let range = range?;
-        if let Some(found) = choices.iter().filter(|choice| range.allows(choice)).max() {
-            best = best.max(Some(found));
-        }
+        let found = choices.iter().position(|choice| range.allows(choice));
+        best = [best, found].into_iter().flatten().min();
         pins.extend(range.pin);
     }
-    let chosen = best.cloned().or_else(|| pins.into_iter().max())?;
+    let chosen = best.map(|place| choices[place].clone()).or_else(|| pins.into_iter().max())?;
     Some(chosen.iter().take(digits.min(chosen.len())).map(u64::to_string).collect::<Vec<_>>().join("."))
 }
 
@@ -135,9 +144,12 @@ fn numbers(text: &str) -> Vec<u64> {
     found
 }
 
-/// Releases a stated range may choose from, the newest first.
-pub(crate) const NODE: [&str; 4] = ["24", "22", "20", "18"];
-pub(crate) const PYTHON: [&str; 6] = ["3.13", "3.14", "3.12", "3.11", "3.10", "3.9"];
+/// Releases a stated range may choose from, the one in common use first.
+pub(crate) const NODE: [&str; 4] = ["22", "24", "20", "18"];
+pub(crate) const PHP: [&str; 5] = ["8.4", "8.3", "8.2", "8.1", "8.0"];
+pub(crate) const GO: [&str; 5] = ["1.24", "1.25", "1.23", "1.22", "1.21"];
+pub(crate) const RUBY: [&str; 4] = ["3.3", "3.4", "3.2", "3.1"];
+pub(crate) const PYTHON: [&str; 6] = ["3.13", "3.12", "3.14", "3.11", "3.10", "3.9"];
 
 #[cfg(test)]
 mod tests {
@@ -148,7 +160,7 @@ mod tests {
         let node = |stated| tag(stated, &NODE).unwrap_or_default();
         assert_eq!(node("18"), "18");
         assert_eq!(node("v20.11.1"), "20");
-        assert_eq!(node(">=16"), "24");
+        assert_eq!(node(">=16"), "22");
         assert_eq!(node("^18 || ^20"), "20");
         assert_eq!(node("18.x"), "18");
         assert_eq!(node("12"), "12");
@@ -158,14 +170,14 @@ mod tests {
         assert_eq!(node("*"), "");
         assert_eq!(node("~20.3"), "20");
         let python = |stated| tag(stated, &PYTHON).unwrap_or_default();
-        assert_eq!(python(">=3.10"), "3.14");
+        assert_eq!(python(">=3.10"), "3.13");
         assert_eq!(python("==3.12.*"), "3.12");
         assert_eq!(python("python-3.11.4"), "3.11");
         assert_eq!(python(">=3.8,<3.12"), "3.11");
-        assert_eq!(python("^3.9"), "3.14");
-        assert_eq!(python("~=3.10"), "3.14");
+        assert_eq!(python("^3.9"), "3.13");
+        assert_eq!(python("~=3.10"), "3.13");
         assert_eq!(python("3.7"), "3.7");
-        assert_eq!(python("3"), "3.14");
+        assert_eq!(python("3"), "3.13");
         assert_eq!(python("99999999999999999999999"), "");
     }
 }

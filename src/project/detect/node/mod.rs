@@ -141,7 +141,7 @@ fn version(view: &View<'_>, package: &Package, detection: &mut Detection) {
         .and_then(|stated| version::stated_in(view, package.file, stated, known))
         .or_else(|| version::from_file(view, ".nvmrc", known))
         .or_else(|| version::from_file(view, ".node-version", known))
-        .or_else(|| version::from_tool_versions(view, &["nodejs", "node"], known))
+        .or_else(|| version::from_tools(view, &["nodejs", "node"], known))
         .or_else(|| {
             let stated = package.get("volta")?.get("node")?.as_str()?;
             version::stated_in(view, package.file, stated, known)
@@ -162,9 +162,10 @@ fn build(
     framework: Option<&Framework>,
     detection: &mut Detection,
 ) {
-    if package.script("build").is_some() {
-        detection.build = Some(manager.run("build"));
-        detection.because.push(view.reason(package.file, "scripts.build builds it"));
+    let scripts = ["build", "build:prod", "build:production", "gcp-build", "heroku-postbuild", "compile"];
+    if let Some(script) = scripts.into_iter().find(|script| package.script(script).is_some()) {
+        detection.build = Some(manager.run(script));
+        detection.because.push(view.reason(package.file, format!("scripts.{script} builds it")));
     } else if let Some(build) = framework.and_then(|framework| framework.build) {
         let own_server = package.script("start").is_some_and(start::runs_own_program);
         if !own_server {
@@ -237,6 +238,17 @@ fn built_page(view: &View<'_>, package: &Package, detection: &mut Detection) -> 
     detection.because.push(view.reason("", format!("a page and no server: `{directory}` is served")));
     site(view, package, &directory, false, detection);
     true
+}
+
+/// Whether a member of the workspace has a framework, so that what the root starts answers the web.
+fn member_serves(view: &View<'_>, package: &Package) -> bool {
+    let members = view.files().into_iter().filter_map(|path| path.strip_suffix("/package.json")).take(50);
+    package.is_workspace_root()
+        && members.map(|member| view.child(member)).any(|member| {
+            Package::read(&member)
+                .and_then(Result::ok)
+                .is_some_and(|package| framework::find(&member, &package).is_some())
+        })
 }
 
 /// Frameworks whose server depends on an adapter.
@@ -313,7 +325,12 @@ fn port(view: &View<'_>, package: &Package, framework: Option<&Framework>, detec
     if own && let Some(found) = texts.take(20).find_map(|text| scan::port(&scan::without_comments(text))) {
         detection.port_hint = Some(found);
     }
-    if framework.is_none() && !start::listens(view) {
+    let script = package.script("start").unwrap_or_default();
+    if framework.is_none()
+        && !start::listens(view)
+        && !start::looks_like_server(script)
+        && !member_serves(view, package)
+    {
         detection.serves = Serves::Process;
         detection.port_hint = None;
         detection

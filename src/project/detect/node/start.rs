@@ -107,6 +107,14 @@ pub(crate) fn is_development(script: &str) -> bool {
     })
 }
 
+/// Whether a script starts a tool as a server: `sanity start`, `mastra serve`.
+pub(crate) fn looks_like_server(script: &str) -> bool {
+    programs(script).last().is_some_and(|words| {
+        let manager = ["npm", "yarn", "pnpm", "bun"].contains(&words[0].as_str());
+        !manager && words.get(1).is_some_and(|word| ["start", "serve", "server"].contains(&word.as_str()))
+    })
+}
+
 /// Whether a script only shows what a build made, or serves a folder: the agent does that better.
 pub(crate) fn is_preview(script: &str) -> bool {
     programs(script).last().is_some_and(|words| {
@@ -180,8 +188,10 @@ pub(crate) fn choose(
     if let Some((entry, fact)) = entry(view, package) {
         return start_entry(view, package, manager, &entry, &fact, detection);
     }
-    if let Some((name, script)) =
-        package.scripts().find(|(name, _)| ["dev", "develop", "serve", "start:dev"].contains(name))
+    let workspace = package.is_workspace_root() || view.has("pnpm-workspace.yaml");
+    if !workspace
+        && let Some((name, script)) =
+            package.scripts().find(|(name, _)| ["dev", "develop", "serve", "start:dev"].contains(name))
     {
         detection.start = Some(manager.run(if name == "dev" { "dev" } else { fixed(name) }));
         let fact = format!("no start script; scripts.{name} is `{}`", shown(script));
@@ -202,7 +212,7 @@ fn fixed(name: &str) -> &'static str {
 fn server_script(package: &Package, framework_starts: bool) -> Option<(&'static str, &str)> {
     let production = ["start:prod", "start:production", "start-prod", "prod", "production", "serve:prod"];
     let of = |name: &'static str| package.script(name).map(|script| (name, script));
-    let start = of("start");
+    let start = of("start").filter(|(_, script)| !runs_members(script));
     let compiles = start.is_none_or(|(_, script)| {
         is_development(script)
             || programs(script).iter().any(|words| words[0] == "nest" || words.concat().contains("watch"))
@@ -224,6 +234,11 @@ fn server_script(package: &Package, framework_starts: bool) -> Option<(&'static 
         })
 }
 
+/// Whether a script only starts the scripts of a workspace's members.
+fn runs_members(script: &str) -> bool {
+    programs(script).iter().any(|words| ["turbo", "lerna", "nx", "moon", "rush"].contains(&words[0].as_str()))
+}
+
 /// A script as it is quoted in a reason: one line, not too long.
 fn shown(script: &str) -> String {
     let clean: String = script.chars().filter(|c| !line::hostile(*c)).take(120).collect();
@@ -232,7 +247,7 @@ fn shown(script: &str) -> String {
 
 /// The file a `node FILE` script runs must be there, unless a build makes it.
 fn check_files(view: &View<'_>, package: &Package, script: &str, detection: &mut Detection) {
-    let built = package.script("build").is_some();
+    let built = detection.build.is_some();
     for words in programs(script).iter().filter(|words| words[0] == "node") {
         let Some(file) = words[1..].iter().find(|word| !word.starts_with('-')) else { continue };
         let Some(path) = line::clean_path(file).filter(|path| !path.is_empty()) else { continue };

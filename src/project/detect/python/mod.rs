@@ -7,6 +7,7 @@ mod plain;
 
 use crate::model::project::Detection;
 use crate::model::project::Kind;
+use crate::model::project::Serves;
 use crate::project::detect::blank;
 use crate::project::detect::line;
 use crate::project::detect::scan;
@@ -61,6 +62,7 @@ pub(crate) fn detect(view: &View<'_>) -> Option<Detection> {
 }
 
 fn nothing_to_start(view: &View<'_>, mark: &str, detection: &mut Detection) {
+    detection.serves = Serves::Process;
     detection.problems.push(view.fatal(
         mark,
         "no application found: no Flask, FastAPI, Django or other app object, no main.py or app.py, no [project.scripts]",
@@ -76,7 +78,7 @@ fn version(view: &View<'_>, manifests: &Manifests, detection: &mut Detection) {
     };
     detection.version = version::from_file(view, ".python-version", known)
         .or_else(|| version::from_file(view, "runtime.txt", known))
-        .or_else(|| version::from_tool_versions(view, &["python"], known))
+        .or_else(|| version::from_tools(view, &["python"], known))
         .or_else(|| plain::pipfile_version(view, known))
         .or_else(|| requires(&["project", "requires-python"]))
         .or_else(|| requires(&["tool", "poetry", "dependencies", "python"]));

@@ -32,7 +32,7 @@ pattern!(
     SERVES,
     r"(?x)
     \b(?:HTTPServer|ThreadingHTTPServer|TCPServer|make_server|run_app|WSGIServer|run_simple|start_server|create_server)\s*\(
-  | \.(?:listen|run_server|launch)\s*\( | \bserve\s*\(\s*\) | \bapp\.run\s*\( | \b(?:ui|sio|socketio|bottle|cherrypy|uvicorn|web)\.(?:run|run_app|quickstart)\s*\(
+  | \.(?:listen|run_server)\s*\( | \bserve\s*\(\s*\) | \bapp\.run\s*\( | \b(?:ui|sio|socketio|bottle|cherrypy|uvicorn|web)\.(?:run|run_app|quickstart)\s*\(
 "
 );
 
