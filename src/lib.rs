@@ -20,6 +20,8 @@ pub mod workspace;
 
 pub mod compose;
 
+pub mod ops;
+
 pub mod api;
 
 pub mod cli;

@@ -13,6 +13,7 @@ use crate::base::home::Home;
 use crate::base::ids::NodeId;
 use crate::compose::Subnet;
 use crate::engine::Engine;
+use crate::ops::doctor;
 use crate::store::Store;
 use crate::workspace::Workspaces;
 
@@ -59,37 +60,44 @@ pub struct Api {
     inner: Arc<Inner>,
 }
 
+/// What the doors are tied to.
+pub struct Parts {
+    /// The workspaces.
+    pub workspaces: Workspaces,
+    /// The engine.
+    pub engine: Arc<dyn Engine>,
+    /// Where tokens are kept.
+    pub store: Store,
+    /// The node's home.
+    pub home: Home,
+    /// What the owner decides.
+    pub settings: Settings,
+    /// What the node says about itself.
+    pub facts: Facts,
+    /// What the doctor looks at.
+    pub doctor: doctor::Subject,
+}
+
 struct Inner {
-    workspaces: Workspaces,
-    engine: Arc<dyn Engine>,
+    parts: Parts,
     tokens: Arc<auth::Tokens>,
-    home: Home,
-    settings: Settings,
-    facts: Facts,
 }
 
 impl Api {
     /// Ties the rooms together; starts nothing.
-    pub fn new(
-        workspaces: Workspaces,
-        engine: Arc<dyn Engine>,
-        store: Store,
-        home: Home,
-        settings: Settings,
-        facts: Facts,
-    ) -> Self {
-        let tokens = Arc::new(auth::Tokens::new(store, home.claim()));
-        Self { inner: Arc::new(Inner { workspaces, engine, tokens, home, settings, facts }) }
+    pub fn new(parts: Parts) -> Self {
+        let tokens = Arc::new(auth::Tokens::new(parts.store.clone(), parts.home.claim()));
+        Self { inner: Arc::new(Inner { parts, tokens }) }
     }
 
     /// The workspaces.
     pub fn workspaces(&self) -> &Workspaces {
-        &self.inner.workspaces
+        &self.inner.parts.workspaces
     }
 
     /// The engine.
     pub fn engine(&self) -> &Arc<dyn Engine> {
-        &self.inner.engine
+        &self.inner.parts.engine
     }
 
     /// The tokens.
@@ -97,18 +105,18 @@ impl Api {
         &self.inner.tokens
     }
 
-    /// The node's home.
-    pub fn home(&self) -> &Home {
-        &self.inner.home
-    }
-
     /// The settings.
     pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+        &self.inner.parts.settings
     }
 
     /// The node's facts.
     pub fn facts(&self) -> &Facts {
-        &self.inner.facts
+        &self.inner.parts.facts
+    }
+
+    /// What the doctor looks at.
+    pub fn doctor(&self) -> &doctor::Subject {
+        &self.inner.parts.doctor
     }
 }

@@ -23,5 +23,6 @@ mod context;
 
 pub use context::Api;
 pub use context::Facts;
+pub use context::Parts;
 pub use context::Settings;
 pub use context::Trouble;

@@ -18,6 +18,7 @@ use super::rest;
     paths(
         rest::node::health,
         rest::node::status,
+        rest::node::doctor,
         rest::events::follow,
         rest::workspaces::list,
         rest::workspaces::create,

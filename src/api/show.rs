@@ -2,6 +2,7 @@
 
 use super::wire;
 use crate::model::project;
+use crate::ops::doctor;
 use crate::store::token;
 use crate::workspace::View;
 
@@ -68,7 +69,7 @@ fn sync(view: &View) -> wire::Sync {
     }
 }
 
-/// A detection; also what `nexus detect --json` prints.
+/// A detection.
 pub fn detection(detection: &project::Detection) -> wire::Detection {
     let reason =
         |reason: &project::Reason| wire::Reason { file: reason.file.clone(), fact: reason.fact.clone() };
@@ -94,7 +95,7 @@ pub fn detection(detection: &project::Detection) -> wire::Detection {
         build: detection.build.clone(),
         start: detection.start.clone(),
         port_hint: detection.port_hint,
-        root: detection.root.clone(),
+        root: crate::project::served_directory(detection),
         serves: match detection.serves {
             project::Serves::Http => "http".to_owned(),
             project::Serves::Process => "process".to_owned(),
@@ -114,6 +115,17 @@ pub fn token(token: &token::Token) -> wire::Token {
         created_at: token.created_at.to_string(),
         expires_at: token.expires_at.map(|time| time.to_string()),
         last_used_at: token.last_used_at.map(|time| time.to_string()),
+    }
+}
+
+/// One thing the doctor looked at.
+pub fn check(check: &doctor::Check) -> wire::Check {
+    wire::Check {
+        name: check.name.clone(),
+        result: check.outcome.as_str().to_owned(),
+        found: check.found.clone(),
+        why: check.why.clone(),
+        next: check.next.clone(),
     }
 }
 

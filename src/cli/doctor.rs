@@ -1,25 +1,114 @@
 //! `nexus doctor`: looks at what the node needs and says what is wrong, why it matters and what to do.
 
+use std::net::SocketAddr;
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
 use super::Context;
 use super::failure::Failure;
+use crate::api::show;
 use crate::api::wire;
 use crate::base::fault::Kind;
+use crate::engine::docker;
+use crate::ops::doctor;
 
-/// Check what the node needs: engine, disk, images, ports
+/// Each check has a time-out of its own; together they may take this long.
+const REPORT_TIME: Duration = Duration::from_secs(90);
+
+/// Check what the node needs: engine, images, disk, limits, ports
 #[derive(Debug, Args)]
 pub struct DoctorArguments {
-    /// Check from here, without asking the node
+    /// Check from here, asking neither the node nor the network
     #[arg(long)]
     offline: bool,
 }
 
-/// Exits with 0 when nothing failed, 1 otherwise.
+/// Exits with 0 when nothing failed, 1 otherwise. A node that does not answer is a finding, not a failure to look.
 pub async fn run(context: &mut Context, arguments: &DoctorArguments) -> Result<ExitCode, Failure> {
-    let _ = (arguments.offline, &context.environment);
-    let report: wire::DoctorReport = context.client.get("/api/v1/doctor").await?;
-    Err(Failure::new(Kind::Internal, format!("{} checks", report.checks.len())))
+    let mut checks = Vec::new();
+    if !arguments.offline {
+        match context.client.call("GET", "/api/v1/doctor", None::<&()>, REPORT_TIME).await {
+            Ok(wire::DoctorReport { checks }) => return print(context, checks),
+            Err(failure) if failure.kind() == Some(Kind::Unavailable) => checks.push(absent(&failure)),
+            Err(failure) => return Err(failure),
+        }
+    }
+    let mut subject = subject(context)?;
+    subject.registry = subject.registry.filter(|_| !arguments.offline);
+    checks.extend(doctor::examine(&subject).await.iter().map(show::check));
+    print(context, checks)
+}
+
+fn absent(failure: &Failure) -> wire::Check {
+    wire::Check {
+        name: "node".to_owned(),
+        result: doctor::Outcome::Failed.as_str().to_owned(),
+        found: failure.message().to_owned(),
+        why: Some("nothing is watched, synced or routed while it is away".to_owned()),
+        next: Some("start it: `nexus serve`, `./scripts/up` or `docker compose up -d`".to_owned()),
+    }
+}
+
+fn print(context: &Context, checks: Vec<wire::Check>) -> Result<ExitCode, Failure> {
+    let failed = checks.iter().any(|check| check.result == doctor::Outcome::Failed.as_str());
+    if context.screen.json {
+        context.screen.value(&wire::DoctorReport { checks })?;
+    } else {
+        for check in &checks {
+            context.screen.line(&format!("{:<8} {:<12} {}", check.result, check.name, check.found))?;
+            for (word, text) in [("why", &check.why), ("next", &check.next)] {
+                if let Some(text) = text {
+                    context.screen.line(&format!("{:<21} {word}: {text}", ""))?;
+                }
+            }
+        }
+    }
+    Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// What the node would use, from the same variables and defaults.
+fn subject(context: &Context) -> Result<doctor::Subject, Failure> {
+    let setting = |name: &str, default: &str| {
+        context.environment.get(name).cloned().unwrap_or_else(|| default.to_owned())
+    };
+    let listener = |door: &str, name: &str, default: &str| {
+        let text = setting(name, default);
+        let address: SocketAddr = text.parse().map_err(|_| {
+            Failure::new(Kind::Invalid, format!("`{name}` is not an address and port: `{text}`"))
+                .hint(format!("write `{default}`"))
+        })?;
+        Ok::<_, Failure>((door.to_owned(), address))
+    };
+    let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join("nexus-agent")));
+    let first = |name: &str, places: Vec<PathBuf>| match context.environment.get(name) {
+        Some(named) => PathBuf::from(named),
+        None => places.iter().find(|place| place.exists()).or(places.last()).cloned().unwrap_or_default(),
+    };
+    let installed = Path::new("/usr/share/nexus");
+    Ok(doctor::Subject {
+        engine: Arc::new(docker::Docker::new(&docker::Settings {
+            socket: setting("NEXUS_ENGINE_SOCKET", "unix:///var/run/docker.sock"),
+            compose_home: context.home.root().join("compose"),
+            call_timeout: docker::Settings::CALL_TIMEOUT,
+        })),
+        home: context.home.clone(),
+        directory: PathBuf::from(setting("NEXUS_WORKSPACES_DIR", "/workspaces")),
+        listeners: vec![
+            listener("web", "NEXUS_WEB_LISTEN", "0.0.0.0:80")?,
+            listener("control", "NEXUS_CONTROL_LISTEN", "0.0.0.0:7070")?,
+        ],
+        agent: first(
+            "NEXUS_AGENT",
+            beside.into_iter().chain([installed.join("agent/nexus-agent")]).collect(),
+        ),
+        images: first("NEXUS_IMAGES", vec![installed.join("images"), PathBuf::from("./images")]),
+        node: None,
+        serving: false,
+        registry: Some("registry-1.docker.io:443".to_owned()),
+    })
 }

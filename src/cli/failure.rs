@@ -65,6 +65,11 @@ impl Failure {
         self.kind
     }
 
+    /// What went wrong.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Prints `error:` and `hint:` and says how to exit.
     pub fn report(&self) -> ExitCode {
         let Some(kind) = self.kind else { return ExitCode::SUCCESS };

@@ -16,6 +16,7 @@ async fn nexus(home: &Path, arguments: &[&str]) -> Output {
         .args(arguments)
         .env_clear()
         .env("NEXUS_HOME", home)
+        .env("NEXUS_ENGINE_SOCKET", "unix:///nonexistent/engine.sock")
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
@@ -188,4 +189,19 @@ async fn a_folder_can_be_looked_at_without_a_node() {
     assert_eq!(detection["kind"], "static");
     let missing = nexus(Path::new("/nonexistent"), &["detect", "/nonexistent/x"]).await;
     assert!(!missing.status.success() && talk(&missing).starts_with("error: "), "{missing:?}");
+}
+
+#[tokio::test]
+async fn the_doctor_is_asked_and_looks_for_itself_when_nobody_answers() {
+    let node = TestApi::start().await;
+    let report = node.nexus(&["doctor"]).await;
+    assert_eq!(report.status.code(), Some(1), "{report:?}");
+    let text = out(&report);
+    assert!(text.contains("failed   engine") && text.contains("next: start the engine"), "{text}");
+    assert!(text.contains("ok       home") && text.contains("skipped  images"), "{text}");
+    node.close().await;
+    let offline = nexus(Path::new("/nonexistent"), &["doctor", "--offline", "--json"]).await;
+    let checks: Value = serde_json::from_slice(&offline.stdout).unwrap();
+    let home = checks["checks"].as_array().unwrap().iter().find(|check| check["name"] == "home").unwrap();
+    assert_eq!((home["result"].as_str(), offline.status.code()), (Some("failed"), Some(1)));
 }

@@ -31,6 +31,7 @@ pub fn router(api: &Api) -> (Vec<Route>, Router) {
         .add(open, "POST", "/claim/{code}", page::claimed)
         .add(open, "GET", "/api/v1/openapi.json", openapi::document)
         .add(read, "GET", "/api/v1/status", node::status)
+        .add(read, "GET", "/api/v1/doctor", node::doctor)
         .add(read, "GET", "/api/v1/events", events::follow)
         .add(read, "GET", "/api/v1/workspaces", workspaces::list)
         .add(write, "POST", "/api/v1/workspaces", workspaces::create)

@@ -6,12 +6,14 @@ use axum::Json;
 use axum::extract::State;
 
 use crate::api::Api;
+use crate::api::show;
 use crate::api::wire;
 use crate::base::clock;
 use crate::base::fault;
 use crate::base::fault::Explain as _;
 use crate::engine;
 use crate::model::workspace::State as WorkspaceState;
+use crate::ops::doctor;
 use crate::workspace::Views;
 
 /// How long the engine may take to answer before the node's status says it does not.
@@ -62,6 +64,14 @@ pub async fn status(State(api): State<Api>) -> Json<wire::NodeStatus> {
         workspaces: count(&api.workspaces().views().borrow()),
         problems,
     })
+}
+
+/// Looks at what the node needs; takes seconds when something hangs.
+#[utoipa::path(get, path = "/api/v1/doctor", tag = "node", responses(
+    (status = 200, body = wire::DoctorReport), (status = "4XX", body = wire::Failure)))]
+pub async fn doctor(State(api): State<Api>) -> Json<wire::DoctorReport> {
+    let checks = doctor::examine(api.doctor()).await;
+    Json(wire::DoctorReport { checks: checks.iter().map(show::check).collect() })
 }
 
 fn known(about: engine::About) -> wire::EngineStatus {

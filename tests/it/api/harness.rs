@@ -12,8 +12,8 @@ use nexus::base::clock;
 use nexus::base::home::Home;
 use nexus::base::ids::NodeId;
 use nexus::base::tasks::TaskGroup;
-use nexus::compose::Subnet;
 use nexus::engine::docker;
+use nexus::ops::doctor;
 use nexus::store::Store;
 use nexus::workspace::Workspaces;
 use tokio::io::AsyncRead;
@@ -97,7 +97,19 @@ impl TestApi {
             closing: closing.clone(),
         };
         let workspaces = Workspaces::new(store.clone(), engine.clone(), home.clone(), directory.clone());
-        let api = Api::new(workspaces, engine, store, home.clone(), settings, facts);
+        let doctor = doctor::Subject {
+            engine: engine.clone(),
+            home: home.clone(),
+            directory: directory.clone(),
+            listeners: vec![("control".to_owned(), address)],
+            agent: home.agents().join("nexus-agent"),
+            images: directory.clone(),
+            node: Some(facts.id.clone()),
+            serving: true,
+            registry: None,
+        };
+        let parts = api::Parts { workspaces, engine, store, home: home.clone(), settings, facts, doctor };
+        let api = Api::new(parts);
         api.tokens().ensure_claim().await.unwrap();
         let (routes, router) = api::rest::router(&api);
         let local = api::listen::bind_local(&home.socket()).unwrap();

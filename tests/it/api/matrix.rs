@@ -32,7 +32,7 @@ const RUN: &str = r#"{"argv":["true"]}"#;
 const TOKEN: &str = r#"{"label":"x","scope":"none"}"#;
 
 /// route, [without a token, read, write, admin, local socket]
-const MATRIX: [Row; 29] = [
+const MATRIX: [Row; 30] = [
     row("GET /", [200, 200, 200, 200, 200]),
     row("GET /style.css", [200, 200, 200, 200, 200]),
     row("GET /health", [200, 200, 200, 200, 200]),
@@ -40,6 +40,7 @@ const MATRIX: [Row; 29] = [
     row("POST /claim/{code}", [404, 404, 404, 404, 404]),
     row("GET /api/v1/openapi.json", [200, 200, 200, 200, 200]),
     row("GET /api/v1/status", [401, 200, 200, 200, 200]),
+    row("GET /api/v1/doctor", [401, 200, 200, 200, 200]),
     row("GET /api/v1/events", [401, 200, 200, 200, 200]),
     row("GET /api/v1/workspaces", [401, 200, 200, 200, 200]),
     row_with("POST /api/v1/workspaces", CREATE, [401, 403, 400, 400, 400]),
