@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
 mod api;
+mod browser;
 mod cli;
 mod engine;
 mod router;

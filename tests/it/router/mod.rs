@@ -2,7 +2,7 @@
 
 mod forwarding;
 mod framing;
-mod harness;
+pub(crate) mod harness;
 mod pages;
 mod sockets;
 mod swapping;
