@@ -1,6 +1,6 @@
 //! The frame of every page, and the few pieces they share.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write as _};
 
 use super::super::table::Site;
 
@@ -94,4 +94,29 @@ pub(super) fn output(caption: &str, lines: &[String]) -> String {
         r#"<section class="output"{hidden}><h2>{caption}</h2><pre id="log" tabindex="0">{}</pre></section>"#,
         Text(&text)
     )
+}
+
+/// Messages are lower case without a full stop; on a page they stand alone.
+pub(super) fn sentence(message: &str) -> String {
+    let mut characters = message.chars();
+    let Some(first) = characters.next() else { return String::new() };
+    let mut sentence: String = first.to_uppercase().collect();
+    sentence.push_str(characters.as_str());
+    if !sentence.ends_with(['.', '?', '!', ':']) {
+        sentence.push('.');
+    }
+    sentence
+}
+
+/// What stands in backticks becomes code.
+pub(super) fn code(text: &str) -> String {
+    let mut html = String::new();
+    for (index, part) in text.split('`').enumerate() {
+        let _infallible = if index % 2 == 1 {
+            write!(html, "<code>{}</code>", Text(part))
+        } else {
+            write!(html, "{}", Text(part))
+        };
+    }
+    html
 }

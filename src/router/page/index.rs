@@ -11,7 +11,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::table::{Site, SiteState, Table};
-use super::html::{Text, frame, picture};
+use super::html::{Text, code, frame, picture, sentence};
 use super::{HTML, JSON, accepts, answer, empty, wants_html};
 
 /// The index, as a page unless a program asks for JSON alone.
@@ -102,12 +102,10 @@ fn card(main: &mut String, site: &Site) {
         Text(site.title()),
     );
     let _infallible = write!(main, r#"<span class="badge {state}">{}</span>"#, Text(shown));
-    let text = match &site.state {
-        SiteState::Failed { message, .. } => message,
-        _ => &site.description,
-    };
-    if !text.is_empty() {
-        let _infallible = write!(main, r#"<span class="about">{}</span>"#, Text(text));
+    if let SiteState::Failed { message, .. } = &site.state {
+        let _infallible = write!(main, r#"<span class="about wrong">{}</span>"#, code(&sentence(message)));
+    } else if !site.description.is_empty() {
+        let _infallible = write!(main, r#"<span class="about">{}</span>"#, Text(&site.description));
     }
     if !site.kind.is_empty() || !site.notices.is_empty() {
         main.push_str(r#"<span class="facts">"#);

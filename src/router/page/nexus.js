@@ -36,7 +36,7 @@ async function followSite(main) {
       if (!response.ok) continue;
       const now = await response.json();
       if (now.state !== state) return again(method);
-      if (now.message) message.textContent = now.message[0].toUpperCase() + now.message.slice(1) + (/[.!?:…]$/.test(now.message) ? "" : ".");
+      if (now.message) message.replaceChildren(...sentence(now.message));
       showPhase(now.phase);
       const text = now.log.join("\n") + "\n";
       if (now.log.length && log.textContent !== text) {
@@ -48,6 +48,12 @@ async function followSite(main) {
       // The node is away; it is asked again.
     }
   }
+}
+
+// As on the page: a capital letter, a full stop, and code for what stands in backticks.
+function sentence(message) {
+  const text = message[0].toUpperCase() + message.slice(1) + (/[.?!:]$/.test(message) ? "" : ".");
+  return text.split("`").map((part, index) => (index % 2 ? Object.assign(document.createElement("code"), { textContent: part }) : part));
 }
 
 function showPhase(phase) {

@@ -45,10 +45,10 @@ fn by_site(table: &Table, path: &str) -> Option<Response<Full<Bytes>>> {
     Some(answer(StatusCode::OK, JSON, status(table.site(name)?).to_string()))
 }
 
-/// Ours, compiled in: an hour is short enough to live through an upgrade.
+/// Ours, compiled in: five minutes are short enough to live through an upgrade.
 fn file(mime: &'static str, content: &'static str) -> Response<Full<Bytes>> {
     let mut response = answer(StatusCode::OK, mime, content);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=300"));
     response
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::super::route;
 use super::super::table::{Site, SiteState, Table};
-use super::html::{Text, frame, output, picture, without_escapes};
+use super::html::{Text, code, frame, output, picture, sentence, without_escapes};
 use super::{HTML, JSON, answer};
 
 /// The way up, as a page shows it.
@@ -241,7 +241,7 @@ impl<'a> Problem<'a> {
             main,
             r#"<h1>{}</h1><p class="message" id="message" role="status">{}</p>"#,
             Text(&self.title),
-            Text(&sentence(&self.message))
+            code(&sentence(&self.message))
         );
         self.steps(&mut main);
         if let Some(hint) = &self.hint {
@@ -310,29 +310,4 @@ impl<'a> Problem<'a> {
             _ => "failed",
         }
     }
-}
-
-/// Messages are lower case without a full stop; on a page they stand alone.
-fn sentence(message: &str) -> String {
-    let mut characters = message.chars();
-    let Some(first) = characters.next() else { return String::new() };
-    let mut sentence: String = first.to_uppercase().collect();
-    sentence.push_str(characters.as_str());
-    if !sentence.ends_with(['.', '?', '!', ':']) {
-        sentence.push('.');
-    }
-    sentence
-}
-
-/// What stands in backticks becomes code.
-fn code(text: &str) -> String {
-    let mut html = String::new();
-    for (index, part) in text.split('`').enumerate() {
-        let _infallible = if index % 2 == 1 {
-            write!(html, "<code>{}</code>", Text(part))
-        } else {
-            write!(html, "{}", Text(part))
-        };
-    }
-    html
 }

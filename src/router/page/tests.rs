@@ -90,7 +90,7 @@ fn the_index_shows_every_site_and_escapes_what_they_say() {
         "Shop &lt;b&gt;",
         "Buys &quot;and&quot; sells",
         r#"src="/_nexus/icon/shop""#,
-        "`npm ci` failed with code 1",
+        "<code>npm ci</code> failed with code 1.",
         "folder gone",
         ">\u{c9}</span>",
     ] {
