@@ -5,6 +5,7 @@
 
 pub mod base;
 
+pub mod config;
 pub mod model;
 pub mod telemetry;
 

@@ -96,8 +96,8 @@ pub fn translate(address: &str, limit: Duration, subject: Subject<'_>, error: Ve
         Vendor::DockerStreamError { error } => refusal(subject, 500, &error),
         Vendor::JsonDataError { message, .. } => garbled(message),
         Vendor::JsonSerdeError { err } => garbled(err),
-        error if caused_by(&error, |cause| is_too_long(cause)) => garbled(TooLong),
-        error if caused_by(&error, |cause| is_no_http(cause)) => garbled("it does not speak HTTP"),
+        error if caused_by(&error, is_too_long) => garbled(TooLong),
+        error if caused_by(&error, is_no_http) => garbled("it does not speak HTTP"),
         error => unreachable(address, limit, error),
     }
 }

@@ -1,0 +1,46 @@
+//! Every key there is and what it takes.
+
+use super::value::Kind;
+
+/// A setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Its dotted name: `web.listen`.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// A shorter variable for it, besides `NEXUS_` and its name.
+    pub variable: Option<&'static str>,
+}
+
+const fn key(name: &'static str, kind: Kind) -> Key {
+    Key { name, kind, variable: None }
+}
+
+const fn called(name: &'static str, kind: Kind, variable: &'static str) -> Key {
+    Key { name, kind, variable: Some(variable) }
+}
+
+/// All of them, in the order of config/defaults.yaml.
+pub const KEYS: [Key; 20] = [
+    key("home", Kind::Path),
+    key("workspaces.dir", Kind::Path),
+    key("web.listen", Kind::Address),
+    key("web.hosts", Kind::List),
+    key("control.listen", Kind::Address),
+    key("control.hosts", Kind::List),
+    key("engine.socket", Kind::Socket),
+    key("engine.timeout", Kind::Duration),
+    called("engine.ca_bundle", Kind::OptionalPath, "NEXUS_CA_BUNDLE"),
+    key("project.settle", Kind::Duration),
+    key("project.rescan", Kind::Duration),
+    key("limits.cpus", Kind::Decimal),
+    key("limits.memory", Kind::Bytes),
+    key("limits.pids", Kind::Count),
+    key("network.range", Kind::Range),
+    called("agent.path", Kind::OptionalPath, "NEXUS_AGENT"),
+    called("images.dir", Kind::OptionalPath, "NEXUS_IMAGES"),
+    key("images.registry", Kind::Choice(&["auto", "never"])),
+    called("log.level", Kind::Text, "NEXUS_LOG"),
+    key("log.format", Kind::Choice(&["text", "json"])),
+];

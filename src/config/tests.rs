@@ -1,0 +1,221 @@
+//! The defaults, the schema and the types agree; layers win in order; every mistake is said with its place.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::key::KEYS;
+use super::layer::variable;
+use super::load::DEFAULTS;
+use super::load::defaults;
+use super::load::load_from;
+use super::locate::locate;
+use super::problem::Invalid;
+use super::settings::Settings;
+use super::stack::Stack;
+use super::value::Kind;
+use super::value::Typed;
+
+/// A machine with these files and this environment.
+fn load(
+    system: &str,
+    home: &str,
+    environment: &[(&str, &str)],
+) -> Result<(Stack, Settings, TempDir), Invalid> {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::create_dir(path("home")).unwrap();
+    std::fs::write(path("system.yaml"), system).unwrap();
+    std::fs::write(path("home/config.yaml"), home).unwrap();
+    let home = ("NEXUS_HOME".to_owned(), path("home").display().to_string());
+    let set = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let environment: Vec<_> = std::iter::once(home).chain(set).collect();
+    let (stack, settings) =
+        load_from(&path("system.yaml"), &environment).map_err(|invalid| strip(invalid, &directory))?;
+    Ok((stack, settings, directory))
+}
+
+/// Without the directory of the test.
+fn strip(mut invalid: Invalid, directory: &TempDir) -> Invalid {
+    for problem in &mut invalid.problems {
+        if let super::Origin::File { file, .. } = &mut problem.origin {
+            *file = file.strip_prefix(directory.path()).unwrap().to_owned();
+        }
+    }
+    invalid
+}
+
+fn problems(system: &str, home: &str, environment: &[(&str, &str)]) -> String {
+    load(system, home, environment).map(|_| ()).unwrap_err().to_string()
+}
+
+#[test]
+fn the_defaults_hold_every_key_once_and_explain_it() {
+    let shown = defaults().show();
+    assert_eq!(shown.iter().map(|shown| shown.key).collect::<Vec<_>>(), KEYS.map(|key| key.name));
+    let settings = Settings::resolve(&defaults()).unwrap();
+    assert_eq!(settings.project_settle, Duration::from_millis(300));
+    assert_eq!(settings.engine_ca_bundle, None);
+    for key in KEYS {
+        assert!(!comment(key.name).is_empty(), "`{}` has no comment in config/defaults.yaml", key.name);
+    }
+}
+
+/// The comment above a key in the defaults.
+fn comment(key: &str) -> String {
+    let (line, _) = locate(DEFAULTS, key).unwrap();
+    let above = DEFAULTS.lines().take(line - 1).collect::<Vec<_>>();
+    let lines = above.iter().rev().map(|line| line.trim()).take_while(|line| line.starts_with('#'));
+    let mut lines: Vec<&str> = lines.map(|line| line.trim_start_matches(['#', ' '])).collect();
+    lines.reverse();
+    lines.join(" ")
+}
+
+#[test]
+fn the_schema_says_what_the_code_does() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/schema.json");
+    let text = format!("{:#}\n", schema());
+    if std::env::vars().any(|(name, _)| name == "NEXUS_BLESS") {
+        std::fs::write(path, &text).unwrap();
+    }
+    assert_eq!(text, std::fs::read_to_string(path).unwrap_or_default(), "run once with NEXUS_BLESS=1");
+}
+
+fn schema() -> Json {
+    let mut root = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Settings of a Nexus node",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {},
+    });
+    let values: serde_yaml::Value = serde_yaml::from_str(DEFAULTS).unwrap();
+    for key in KEYS {
+        let (types, pattern) = key.kind.schema();
+        let types: Vec<&str> = types.split(',').collect();
+        let default = key.name.split('.').fold(&values, |value, part| &value[part]);
+        let mut property = json!({ "description": comment(key.name) });
+        property["type"] = if types.len() == 1 { json!(types[0]) } else { json!(types) };
+        property["default"] = serde_json::to_value(default).unwrap();
+        if let Some(pattern) = pattern {
+            property["pattern"] = json!(pattern);
+        }
+        if let Kind::Choice(words) = key.kind {
+            property["enum"] = json!(words);
+        }
+        if key.kind == Kind::List {
+            property["items"] = json!({ "type": "string" });
+        }
+        let mut parts: Vec<&str> = key.name.split('.').collect();
+        let last = parts.pop().unwrap();
+        let section = parts.iter().fold(&mut root, |section, part| {
+            let inner = &mut section["properties"][*part];
+            if inner.is_null() {
+                *inner =
+                    json!({ "type": ["object", "null"], "additionalProperties": false, "properties": {} });
+            }
+            inner
+        });
+        section["properties"][last] = property;
+    }
+    root
+}
+
+#[test]
+fn the_higher_layer_wins_and_its_place_is_known() {
+    let system = "web:\n  listen: 127.0.0.1:8080\nlog: { level: warn }\n";
+    let home = "# mine\nlog:\n  level: debug\nweb:\n";
+    let environment = [("NEXUS_PROJECT_SETTLE", "1s"), ("NEXUS_CA_BUNDLE", "/ca.crt"), ("NEXUS_AGENT", "")];
+    let (stack, settings, directory) = load(system, home, &environment).unwrap();
+    assert_eq!(settings.web_listen, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(settings.engine_ca_bundle.as_deref(), Some(Path::new("/ca.crt")));
+    assert_eq!((settings.agent_path.clone(), settings.log_level.as_str()), (None, "debug"));
+    let origin = |key: &str| {
+        let shown = stack.get(key).unwrap();
+        format!("{} {}", shown.value, shown.origin).replace(&directory.path().display().to_string(), "")
+    };
+    assert_eq!(origin("web.listen"), "127.0.0.1:8080 /system.yaml:2:3");
+    assert_eq!(origin("log.level"), "debug /home/config.yaml:3:3");
+    assert_eq!(origin("project.settle"), "1s environment NEXUS_PROJECT_SETTLE");
+    assert_eq!(origin("project.rescan"), "30s default");
+    assert_eq!(stack.get("web.lisen"), None);
+}
+
+#[test]
+fn all_mistakes_are_said_at_once_each_with_its_place() {
+    let system = "web:\n  lisen: 1.2.3.4:80\nproject: 5\nlimits:\n  memory: 512\n  pids: many\n";
+    let home = "home: /elsewhere\nlisten: 80\ncompletely: other\nengine:\n  socket: tcp://1.2.3.4\n";
+    let environment = [
+        ("NEXUS_CONTROL_LISTEN", "7070"),
+        ("NEXUS_WEB_LISTN", "x"),
+        ("NEXUS_VERSION", "1"),
+        ("NEXUS_IMAGES_REGISTRY", "maybe"),
+    ];
+    insta::assert_snapshot!(problems(system, home, &environment), @r"
+    unknown variable `NEXUS_WEB_LISTN` (environment NEXUS_WEB_LISTN); did you mean `NEXUS_WEB_LISTEN`?
+    `home` cannot be set in the home it names (home/config.yaml:1:1); set it in /etc/nexus/config.yaml or as NEXUS_HOME
+    unknown key `web.lisen` (system.yaml:2:3); did you mean `web.listen`?
+    `project` is a section, not a setting (system.yaml:3:1); write `project.settle`
+    `limits.memory` is not a size: it has no unit: `512` (system.yaml:5:3); write `512MiB`
+    `limits.pids` is not a whole number above zero: `many` (system.yaml:6:3); write a number such as `512`
+    unknown key `listen` (home/config.yaml:2:1); did you mean `web.listen`?
+    unknown key `completely` (home/config.yaml:3:1)
+    `engine.socket` is not a unix socket: `tcp://1.2.3.4` (home/config.yaml:5:3); write `unix:///var/run/docker.sock`
+    `control.listen` has no address: `7070` (environment NEXUS_CONTROL_LISTEN); write `0.0.0.0:7070` for all interfaces
+    `images.registry` is not one of its words: `maybe` (environment NEXUS_IMAGES_REGISTRY); write `auto` or `never`
+    ");
+}
+
+#[test]
+fn a_file_that_is_not_settings_is_said_with_its_place() {
+    let broken = problems("web:\n  listen: [\n", "", &[]);
+    assert_eq!(broken, "did not find expected node content (system.yaml:3:1)");
+    let twice = problems("home: /a\nhome: /b\n", "", &[]);
+    assert_eq!(twice, "duplicate entry with key \"home\" (system.yaml:1:1)");
+    insta::assert_snapshot!(problems("- a\n- b\n", "just words", &[]), @r"
+    the file holds no settings (system.yaml:1:1); write lines such as `web: { listen: 0.0.0.0:8080 }`
+    the file holds no settings (home/config.yaml:1:1); write lines such as `web: { listen: 0.0.0.0:8080 }`
+    ");
+    assert!(load("", "# nothing but a comment\n", &[]).is_ok());
+}
+
+#[test]
+fn values_are_read_as_their_type_or_refused() {
+    let check = |kind: Kind, text: &str| match kind.parse(&serde_yaml::from_str(text).unwrap()) {
+        Ok(typed) => format!("{typed:?}"),
+        Err(wrong) => format!("{}; {}", wrong.what, wrong.hint),
+    };
+    let second = |seconds: f64| format!("{:?}", Typed::Duration(Duration::from_secs_f64(seconds)));
+    for (text, expect) in [("300ms", second(0.3)), ("1.5 h", second(5400.0)), ("2d", second(172_800.0))] {
+        assert_eq!(check(Kind::Duration, text), expect, "{text}");
+    }
+    assert_eq!(check(Kind::Duration, "30"), "is not a duration: it has no unit; write `30s`");
+    for bad in ["", "s", "1.2.3s", "-1s", "9999999d", "1 fortnight", "[1s]", "null"] {
+        let text = if bad.is_empty() { "''" } else { bad };
+        assert!(check(Kind::Duration, text).contains("; "), "{bad}");
+    }
+    assert_eq!(check(Kind::Bytes, "1.5GiB"), "Number(1610612736)");
+    assert_eq!(check(Kind::Bytes, "64kB"), "Number(64000)");
+    assert_eq!(check(Kind::Bytes, "1"), "is not a size: it has no unit; write `1MiB`");
+    assert!(check(Kind::Bytes, "99999999TiB").contains("no size"));
+    assert_eq!(check(Kind::Address, "'[::1]:80'"), "Address([::1]:80)");
+    assert_eq!(check(Kind::Address, "':80'"), "has no address; write `0.0.0.0:80` for all interfaces");
+    assert_eq!(check(Kind::Flag, "yes"), "Flag(true)");
+    assert!(check(Kind::Flag, "maybe").contains("true"));
+    assert_eq!(check(Kind::List, "'a, b,'"), r#"List(["a", "b"])"#);
+    assert_eq!(check(Kind::List, "[a, b]"), r#"List(["a", "b"])"#);
+    assert!(check(Kind::List, "[a, 1]").contains("words"));
+    assert_eq!(check(Kind::OptionalPath, "null"), "Nothing");
+    assert!(check(Kind::Path, "relative").contains("absolute"));
+    assert!(check(Kind::Range, "10.0.0.0/30").contains("/26"));
+    assert!(check(Kind::Decimal, ".nan").contains("number"));
+}
+
+#[test]
+fn every_key_has_a_variable() {
+    assert_eq!(variable("workspaces.dir"), "NEXUS_WORKSPACES_DIR");
+    assert_eq!(variable("engine.ca_bundle"), "NEXUS_ENGINE_CA_BUNDLE");
+}

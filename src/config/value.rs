@@ -1,0 +1,250 @@
+//! What a setting can be, and reading it from YAML or from the text of a variable. Pure.
+
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_yaml::Value;
+
+/// The type of a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// An absolute path.
+    Path,
+    /// An absolute path, or nothing.
+    OptionalPath,
+    /// `ADDRESS:PORT`.
+    Address,
+    /// The engine's socket.
+    Socket,
+    /// `300ms`.
+    Duration,
+    /// `512MiB`.
+    Bytes,
+    /// A number above zero, with decimals.
+    Decimal,
+    /// A whole number above zero.
+    Count,
+    /// `true` or `false`.
+    Flag,
+    /// Addresses in CIDR form.
+    Range,
+    /// Words.
+    List,
+}
+
+/// A setting that has been read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Typed {
+    /// Not set.
+    Nothing,
+    /// Text, choice, socket or range.
+    Text(String),
+    /// A path.
+    Path(PathBuf),
+    /// An address.
+    Address(SocketAddr),
+    /// A duration.
+    Duration(Duration),
+    /// Bytes or a count.
+    Number(u64),
+    /// A decimal.
+    Decimal(f64),
+    /// A flag.
+    Flag(bool),
+    /// A list.
+    List(Vec<String>),
+}
+
+/// What is wrong with a value, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// What the value is not: `is not a duration`.
+    pub what: String,
+    /// What to write.
+    pub hint: String,
+}
+
+fn wrong<T>(what: &str, hint: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong { what: what.to_owned(), hint: hint.into() })
+}
+
+impl Kind {
+    /// Reads a value of this type.
+    pub fn parse(self, value: &Value) -> Result<Typed, Wrong> {
+        if self == Self::List {
+            return list(value);
+        }
+        let text = match value {
+            Value::String(text) => text.trim().to_owned(),
+            Value::Number(number) => number.to_string(),
+            Value::Bool(flag) => flag.to_string(),
+            Value::Null if self == Self::OptionalPath => return Ok(Typed::Nothing),
+            Value::Null => return wrong("is empty", "give it a value, or leave the key out"),
+            Value::Sequence(_) | Value::Mapping(_) | Value::Tagged(_) => {
+                return wrong("is not a single value", "write one value after the colon");
+            }
+        };
+        self.parse_text(&text)
+    }
+
+    fn parse_text(self, text: &str) -> Result<Typed, Wrong> {
+        match self {
+            Self::Text if text.is_empty() => wrong("is empty", "give it a value, or leave the key out"),
+            Self::Text => Ok(Typed::Text(text.to_owned())),
+            Self::Choice(words) if words.contains(&text) => Ok(Typed::Text(text.to_owned())),
+            Self::Choice(words) => {
+                wrong("is not one of its words", format!("write `{}`", words.join("` or `")))
+            }
+            Self::OptionalPath if text.is_empty() => Ok(Typed::Nothing),
+            Self::Path | Self::OptionalPath if text.starts_with('/') => Ok(Typed::Path(text.into())),
+            Self::Path | Self::OptionalPath => {
+                wrong("is not an absolute path", "write a path that begins with `/`")
+            }
+            Self::Address => address(text),
+            Self::Socket if text.starts_with("unix:///") || text.starts_with('/') => {
+                Ok(Typed::Text(text.to_owned()))
+            }
+            Self::Socket => wrong("is not a unix socket", "write `unix:///var/run/docker.sock`"),
+            Self::Duration => duration(text),
+            Self::Bytes => bytes(text),
+            Self::Decimal => match text.parse::<f64>() {
+                Ok(number) if number.is_finite() && number > 0.0 => Ok(Typed::Decimal(number)),
+                _ => wrong("is not a number above zero", "write a number such as `1.5`"),
+            },
+            Self::Count => match text.parse::<u64>() {
+                Ok(number) if number > 0 => Ok(Typed::Number(number)),
+                _ => wrong("is not a whole number above zero", "write a number such as `512`"),
+            },
+            Self::Flag => match text {
+                "true" | "yes" | "on" | "1" => Ok(Typed::Flag(true)),
+                "false" | "no" | "off" | "0" => Ok(Typed::Flag(false)),
+                _ => wrong("is neither true nor false", "write `true` or `false`"),
+            },
+            Self::Range => range(text),
+            Self::List => list(&Value::String(text.to_owned())),
+        }
+    }
+
+    /// How the type is described in the schema: a JSON type and a pattern for its text.
+    pub fn schema(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Text | Self::Choice(_) => ("string", None),
+            Self::Path => ("string", Some("^/")),
+            Self::OptionalPath => ("string,null", Some("^(/|$)")),
+            Self::Address => ("string", Some("^.+:[0-9]+$")),
+            Self::Socket => ("string", Some("^(unix://)?/")),
+            Self::Duration => ("string", Some("^[0-9]+(\\.[0-9]+)? ?(ms|s|m|h|d)$")),
+            Self::Bytes => ("string", Some("^[0-9]+(\\.[0-9]+)? ?([kKMGT]i?)?B$")),
+            Self::Decimal => ("number", None),
+            Self::Count => ("integer", None),
+            Self::Flag => ("boolean", None),
+            Self::Range => ("string", Some("^[0-9.]+/[0-9]+$")),
+            Self::List => ("array", None),
+        }
+    }
+}
+
+fn list(value: &Value) -> Result<Typed, Wrong> {
+    match value {
+        Value::Null => Ok(Typed::List(Vec::new())),
+        // A variable has no other way to hold several.
+        Value::String(text) => {
+            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+            Ok(Typed::List(words.map(str::to_owned).collect()))
+        }
+        Value::Sequence(items) => {
+            let words: Option<Vec<String>> =
+                items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+            match words {
+                Some(words) => Ok(Typed::List(words)),
+                None => wrong("is not a list of words", "write `[one, two]`"),
+            }
+        }
+        _ => wrong("is not a list", "write `[one, two]`"),
+    }
+}
+
+fn address(text: &str) -> Result<Typed, Wrong> {
+    match (text.parse(), text.strip_prefix(':'), text.parse::<u16>()) {
+        (Ok(address), _, _) => Ok(Typed::Address(address)),
+        (_, Some(port), _) if port.parse::<u16>().is_ok() => {
+            wrong("has no address", format!("write `0.0.0.0:{port}` for all interfaces"))
+        }
+        (_, _, Ok(port)) => wrong("has no address", format!("write `0.0.0.0:{port}` for all interfaces")),
+        _ => wrong("is not an address and a port", "write `127.0.0.1:8080` or `[::]:8080`"),
+    }
+}
+
+/// The number a text begins with, and the unit after it.
+fn quantity(text: &str) -> Option<(f64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number: f64 = text[..end].parse().ok()?;
+    Some((number, text[end..].trim()))
+}
+
+fn duration(text: &str) -> Result<Typed, Wrong> {
+    let Some((number, unit)) = quantity(text) else {
+        return wrong("is not a duration", "write `300ms`, `30s`, `5m` or `1h`");
+    };
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        "" => return wrong("is not a duration: it has no unit", format!("write `{text}s`")),
+        _ => return wrong("is not a duration", "write `300ms`, `30s`, `5m` or `1h`"),
+    };
+    match Duration::try_from_secs_f64(number * seconds) {
+        // Ten years: more is a mistake.
+        Ok(duration) if duration.as_secs() < 315_360_000 => Ok(Typed::Duration(duration)),
+        _ => wrong("is too long a duration", "write `300ms`, `30s`, `5m` or `1h`"),
+    }
+}
+
+fn bytes(text: &str) -> Result<Typed, Wrong> {
+    let Some((number, unit)) = quantity(text) else {
+        return wrong("is not a size", "write `512MiB` or `1GiB`");
+    };
+    let unit = match unit {
+        "B" => 1_u64,
+        "kB" | "KB" => 1000,
+        "KiB" => 1 << 10,
+        "MB" => 1_000_000,
+        "MiB" => 1 << 20,
+        "GB" => 1_000_000_000,
+        "GiB" => 1 << 30,
+        "TB" => 1_000_000_000_000,
+        "TiB" => 1 << 40,
+        "" => return wrong("is not a size: it has no unit", format!("write `{text}MiB`")),
+        _ => return wrong("is not a size", "write `512MiB` or `1GiB`"),
+    };
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "units are exact powers; a size is no more exact than it is written"
+    )]
+    let size = number * unit as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be within range")]
+    match size {
+        size if (1.0..1e16).contains(&size) => Ok(Typed::Number(size as u64)),
+        _ => wrong("is no size anything can have", "write `512MiB` or `1GiB`"),
+    }
+}
+
+fn range(text: &str) -> Result<Typed, Wrong> {
+    let parts = text.split_once('/');
+    let right = parts.is_some_and(|(address, prefix)| {
+        address.parse::<Ipv4Addr>().is_ok()
+            && prefix.parse::<u8>().is_ok_and(|prefix| (8..=26).contains(&prefix))
+    });
+    match right {
+        true => Ok(Typed::Text(text.to_owned())),
+        false => wrong("is not a range of addresses", "write one such as `10.213.0.0/16`, from /8 to /26"),
+    }
+}
