@@ -20,7 +20,7 @@ use crate::workspace::Workspaces;
 /// What the owner decides about the control port.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Host names and origins that are ours, besides addresses and `localhost`.
+    /// Host names that are ours, besides addresses and `localhost`.
     pub names: origin::Names,
     /// Where workspaces' containers live: requests from there are refused.
     pub refuse: Vec<Subnet>,

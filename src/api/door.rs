@@ -172,8 +172,7 @@ fn judge_origin(api: &Api, request: &Request) -> Result<(), Problem> {
         origin::Refusal::NoHost => Problem::invalid("the request does not say which host it means"),
         origin::Refusal::Host => denied("the node is not known by this host name")
             .hint("use its IP address, or add the name to `control.hosts`"),
-        origin::Refusal::Origin => denied("pages of this origin may not use the control port")
-            .hint("add the origin to `control.origins` if it is yours"),
+        origin::Refusal::Origin => denied("pages of another origin may not use the control port"),
         origin::Refusal::Site => denied("pages of other sites may not use the control port"),
     })
 }

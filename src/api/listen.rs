@@ -21,12 +21,15 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::door::Peer;
+use super::stall::Stall;
 use crate::base::tasks::TaskGroup;
 
 /// Connections of one listener at a time: 500 followers of logs and room to work.
 const CONNECTIONS_MAX: usize = 1024;
 /// For a request's headers, and for the next request on an idle connection.
 const HEADERS_TIME: Duration = Duration::from_secs(15);
+/// For a reader to take something of what is written to it.
+const STALL_TIME: Duration = Duration::from_secs(60);
 const BUFFER_BYTES: usize = 32 * 1024;
 /// For requests under way when the node closes.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
@@ -48,6 +51,15 @@ pub fn bind_local(path: &Path) -> io::Result<UnixListener> {
     std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o600))?;
     std::fs::rename(&hidden, path)?;
     Ok(listener)
+}
+
+/// The names this machine calls itself, for [`super::origin::Names`]: its host name, and that with `.local`.
+pub fn machine_names() -> Vec<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" | "(none)" => vec![],
+        name => vec![name.to_owned(), format!("{name}.local")],
+    }
 }
 
 /// Serves the control port until told, then lets requests under way end.
@@ -112,7 +124,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_TIME)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(Stall::new(stream, STALL_TIME)), TowerToHyperService::new(router))
         .with_upgrades();
     let mut served = std::pin::pin!(served);
     // Cancel-safe: the connection is polled on after it was asked to end.
