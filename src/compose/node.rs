@@ -14,9 +14,9 @@ pub(crate) enum Node {
     /// Text.
     Text(String),
     /// A sequence.
-    List(Vec<Node>),
+    List(Vec<Self>),
     /// A mapping with text keys.
-    Map(Vec<(String, Node)>),
+    Map(Vec<(String, Self)>),
 }
 
 impl From<&str> for Node {

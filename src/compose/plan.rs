@@ -289,7 +289,7 @@ fn entrypoint(input: &Input) -> Vec<String> {
         overrides.install.as_ref().or(detection.install.as_ref()).filter(|line| !line.is_empty())
     {
         flag("--install", line);
-        detection.install_inputs.iter().for_each(|file| flag("--install-input", file));
+        detection.install_inputs.iter().for_each(|file| flag("--install-input", &operand(file)));
     }
     if let Some(line) = overrides.build.as_ref().or(detection.build.as_ref()).filter(|line| !line.is_empty())
     {
@@ -307,11 +307,16 @@ fn entrypoint(input: &Input) -> Vec<String> {
     argv
 }
 
+/// A path that no reader of arguments takes for an option.
+fn operand(path: &str) -> String {
+    if path.starts_with('-') { format!("./{path}") } else { path.to_owned() }
+}
+
 /// What runs after installing and building: the agent as a file server, or the start line as one argument.
 fn start(input: &Input) -> Vec<String> {
     match site(input) {
         Some(site) => {
-            let mut argv = vec![AGENT.to_owned(), "static".to_owned(), site.directory.clone()];
+            let mut argv = vec![AGENT.to_owned(), "static".to_owned(), operand(&site.directory)];
             argv.extend(site.fallback.then(|| "--fallback".to_owned()));
             argv
         }
@@ -374,4 +379,4 @@ fn notices(input: &Input) -> Vec<String> {
 
 #[cfg(test)]
 #[path = "tests.rs"]
-mod tests;
+pub(in crate::compose) mod tests;

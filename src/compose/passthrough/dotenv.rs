@@ -44,7 +44,6 @@ pub(super) fn read(text: &str, variables: &mut Variables) -> Result<Vec<(String,
 }
 
 /// The name a line gives a value to, and where the value starts.
-#[expect(clippy::type_complexity, reason = "a line is nothing, wrong, a name, or a name with a value")]
 fn statement(line: &str) -> Option<Result<(&str, Option<usize>), String>> {
     let trimmed = line.trim_start();
     if trimmed.is_empty() || trimmed.starts_with('#') {

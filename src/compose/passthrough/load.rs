@@ -151,7 +151,7 @@ fn read(scope: &mut Scope<'_>, file: &str, variables: &mut Variables) -> Option<
             Some(Loaded { file: file.to_owned(), base: directory(file), tree })
         }
         Err(problem) => {
-            scope.problems.push(problem);
+            scope.problems.push(*problem);
             None
         }
     }

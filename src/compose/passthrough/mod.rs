@@ -25,6 +25,8 @@ mod web;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(in crate::compose) use tests::hostile::PAYLOADS;
 
 pub use input::Entry;
 pub use input::Files;

@@ -28,14 +28,10 @@ const MOST_BYTES: usize = 8 << 20;
 ///
 /// # Errors
 /// The first thing that is wrong, with its place.
-pub(super) fn parse(file: &str, text: &str) -> Result<Node, Problem> {
-    let wrong = |place, message: String, hint: &str| Problem {
-        file: file.to_owned(),
-        place,
-        key: String::new(),
-        message,
-        hint: Some(hint.to_owned()),
-        allow: None,
+pub(super) fn parse(file: &str, text: &str) -> Result<Node, Box<Problem>> {
+    let wrong = |place, message: String, hint: &str| {
+        let (file, key, hint) = (file.to_owned(), String::new(), Some(hint.to_owned()));
+        Box::new(Problem { file, place, key, message, hint, allow: None })
     };
     if text.len() > LONGEST {
         let message = format!("the file has {} bytes, at most {LONGEST} are read", text.len());

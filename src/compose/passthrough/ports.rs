@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn every_form_of_a_port_is_read() {
         let one = |target, host| Published { target, host };
-        let cases: [(&str, Option<(Vec<Published>, bool)>); 15] = [
+        let cases = [
             ("80", Some((vec![one(80, None)], true))),
             ("8080:80", Some((vec![one(80, Some(8080))], true))),
             ("127.0.0.1:8080:80", Some((vec![one(80, Some(8080))], true))),

@@ -128,7 +128,7 @@ mod tests {
         let quiet = service("worker", "busybox", &[], &[]);
         let all = [quiet, db.clone(), web.clone(), api.clone(), tool, proxy];
         assert_eq!(order(&all), ["edge[80, 443]", "adminer[8080]", "api[8000]", "web[]"]);
-        assert_eq!(order(&[db.clone()]), [""; 0]);
+        assert_eq!(order(std::slice::from_ref(&db)), [""; 0]);
         let labelled = Service { label: Some("5000".to_owned()), ..service("odd", "redis", &[], &[7]) };
         assert_eq!(order(&[api.clone(), labelled]), ["odd[5000, 7]", "api[8000]"]);
         assert_eq!(order(&[service("x", "", &[], &[9000, 22, 3000, 80])]), ["x[80, 3000, 9000, 22]"]);

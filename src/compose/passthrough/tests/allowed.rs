@@ -1,10 +1,68 @@
 //! Ordinary compose files: they run unchanged but for what two stacks on one machine cannot both have.
 
 use super::super::paths::View;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+
 use super::Project;
 use super::adapt;
 use super::input;
 use super::passthrough;
+
+fn fixtures() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/compose")
+}
+
+fn read(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Option<String>>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = format!("{prefix}{}", path.file_name().unwrap().to_str().unwrap());
+        if path.is_dir() {
+            read(&path, &format!("{name}/"), files);
+        } else {
+            files.insert(name, Some(std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+/// Each project with its result: the file, then what else the plan says, as comments.
+#[test]
+fn ordinary_projects_become_what_is_written_down() {
+    let mut names: Vec<PathBuf> =
+        std::fs::read_dir(fixtures().join("projects")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    assert!(names.len() >= 7);
+    for directory in names {
+        let name = directory.file_name().unwrap().to_str().unwrap();
+        let plan = passthrough(&input(&Project(read_all(&directory))))
+            .unwrap_or_else(|problems| panic!("{name}: {problems:#?}"));
+        let mut text = plan.file.clone();
+        for (what, lines) in [
+            ("web", plan.web.iter().map(|web| format!("{} {:?}", web.service, web.ports)).collect()),
+            ("notice", plan.notices.clone()),
+            (
+                "volume",
+                plan.volumes.iter().map(|volume| format!("{} {:?}", volume.name, volume.labels)).collect(),
+            ),
+            ("path", plan.paths.clone()),
+        ] {
+            text.extend(lines.iter().map(|line| format!("# {what}: {line}\n")));
+        }
+        crate::compose::plan::tests::golden(&format!("adapted/{name}.yaml"), &text);
+        assert_eq!(
+            plan,
+            passthrough(&input(&Project(read_all(&directory)))).unwrap(),
+            "{name}: not the same twice"
+        );
+    }
+}
+
+fn read_all(directory: &Path) -> BTreeMap<String, Option<String>> {
+    let mut files = BTreeMap::new();
+    read(directory, "", &mut files);
+    files
+}
 
 #[test]
 fn a_missing_env_file_and_required_variables_are_what_to_fill_in() {

@@ -7,7 +7,7 @@ use super::input;
 use super::passthrough;
 
 /// Strings that mean something to a shell, a YAML reader, Compose or a terminal.
-pub(super) const PAYLOADS: [&str; 32] = [
+pub(in crate::compose) const PAYLOADS: [&str; 32] = [
     "$(touch /tmp/pwned)",
     "`touch /tmp/pwned`",
     "; rm -rf / #",

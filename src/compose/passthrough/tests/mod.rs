@@ -1,7 +1,7 @@
 //! Other people's compose files: what runs unchanged, what is refused, and that no value becomes anything else.
 
 mod allowed;
-mod hostile;
+pub(in crate::compose) mod hostile;
 mod policy;
 
 use std::collections::BTreeMap;
