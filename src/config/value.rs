@@ -30,8 +30,6 @@ pub enum Kind {
     Decimal,
     /// A whole number above zero.
     Count,
-    /// `true` or `false`.
-    Flag,
     /// Addresses in CIDR form.
     Range,
     /// Words.
@@ -55,8 +53,6 @@ pub enum Typed {
     Number(u64),
     /// A decimal.
     Decimal(f64),
-    /// A flag.
-    Flag(bool),
     /// A list.
     List(Vec<String>),
 }
@@ -121,31 +117,8 @@ impl Kind {
                 Ok(number) if number > 0 => Ok(Typed::Number(number)),
                 _ => wrong("is not a whole number above zero", "write a number such as `512`"),
             },
-            Self::Flag => match text {
-                "true" | "yes" | "on" | "1" => Ok(Typed::Flag(true)),
-                "false" | "no" | "off" | "0" => Ok(Typed::Flag(false)),
-                _ => wrong("is neither true nor false", "write `true` or `false`"),
-            },
             Self::Range => range(text),
             Self::List => list(&Value::String(text.to_owned())),
-        }
-    }
-
-    /// How the type is described in the schema: a JSON type and a pattern for its text.
-    pub fn schema(self) -> (&'static str, Option<&'static str>) {
-        match self {
-            Self::Text | Self::Choice(_) => ("string", None),
-            Self::Path => ("string", Some("^/")),
-            Self::OptionalPath => ("string,null", Some("^(/|$)")),
-            Self::Address => ("string", Some("^.+:[0-9]+$")),
-            Self::Socket => ("string", Some("^(unix://)?/")),
-            Self::Duration => ("string", Some("^[0-9]+(\\.[0-9]+)? ?(ms|s|m|h|d)$")),
-            Self::Bytes => ("string", Some("^[0-9]+(\\.[0-9]+)? ?([kKMGT]i?)?B$")),
-            Self::Decimal => ("number", None),
-            Self::Count => ("integer", None),
-            Self::Flag => ("boolean", None),
-            Self::Range => ("string", Some("^[0-9.]+/[0-9]+$")),
-            Self::List => ("array", None),
         }
     }
 }

@@ -4,3 +4,4 @@ mod contract;
 mod fake;
 mod faults;
 mod hostile;
+mod real;
