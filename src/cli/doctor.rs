@@ -1,6 +1,5 @@
 //! `nexus doctor`: looks at what the node needs and says what is wrong, why it matters and what to do.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,11 +13,15 @@ use super::failure::Failure;
 use crate::api::show;
 use crate::api::wire;
 use crate::base::fault::Kind;
+use crate::config;
 use crate::engine::docker;
 use crate::ops::doctor;
 
 /// Each check has a time-out of its own; together they may take this long.
 const REPORT_TIME: Duration = Duration::from_secs(90);
+
+/// Where official images come from unless the engine has a mirror.
+const REGISTRY: &str = "registry-1.docker.io:443";
 
 /// Check what the node needs: engine, images, disk, limits, ports
 #[derive(Debug, Args)]
@@ -71,44 +74,33 @@ fn print(context: &Context, checks: Vec<wire::Check>) -> Result<ExitCode, Failur
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-/// What the node would use, from the same variables and defaults.
+/// What the node would use, from the same settings.
 fn subject(context: &Context) -> Result<doctor::Subject, Failure> {
-    let setting = |name: &str, default: &str| {
-        context.environment.get(name).cloned().unwrap_or_else(|| default.to_owned())
-    };
-    let listener = |door: &str, name: &str, default: &str| {
-        let text = setting(name, default);
-        let address: SocketAddr = text.parse().map_err(|_| {
-            Failure::new(Kind::Invalid, format!("`{name}` is not an address and port: `{text}`"))
-                .hint(format!("write `{default}`"))
-        })?;
-        Ok::<_, Failure>((door.to_owned(), address))
-    };
+    let (_, settings) = config::load(&context.environment).map_err(|invalid| Failure::of(&invalid))?;
     let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join("nexus-agent")));
-    let first = |name: &str, places: Vec<PathBuf>| match context.environment.get(name) {
-        Some(named) => PathBuf::from(named),
-        None => places.iter().find(|place| place.exists()).or(places.last()).cloned().unwrap_or_default(),
+    let first = |places: Vec<PathBuf>| {
+        places.iter().find(|place| place.exists()).or(places.last()).cloned().unwrap_or_default()
     };
     let installed = Path::new("/usr/share/nexus");
+    let agents = beside.into_iter().chain([installed.join("agent/nexus-agent")]).collect();
     Ok(doctor::Subject {
         engine: Arc::new(docker::Docker::new(&docker::Settings {
-            socket: setting("NEXUS_ENGINE_SOCKET", "unix:///var/run/docker.sock"),
+            socket: settings.engine_socket,
             compose_home: context.home.root().join("compose"),
-            call_timeout: docker::Settings::CALL_TIMEOUT,
+            call_timeout: settings.engine_timeout,
         })),
         home: context.home.clone(),
-        directory: PathBuf::from(setting("NEXUS_WORKSPACES_DIR", "/workspaces")),
+        directory: settings.workspaces_dir,
         listeners: vec![
-            listener("web", "NEXUS_WEB_LISTEN", "0.0.0.0:80")?,
-            listener("control", "NEXUS_CONTROL_LISTEN", "0.0.0.0:7070")?,
+            ("web".to_owned(), settings.web_listen),
+            ("control".to_owned(), settings.control_listen),
         ],
-        agent: first(
-            "NEXUS_AGENT",
-            beside.into_iter().chain([installed.join("agent/nexus-agent")]).collect(),
-        ),
-        images: first("NEXUS_IMAGES", vec![installed.join("images"), PathBuf::from("./images")]),
+        agent: settings.agent_path.unwrap_or_else(|| first(agents)),
+        images: settings
+            .images_dir
+            .unwrap_or_else(|| first(vec![installed.join("images"), PathBuf::from("./images")])),
         node: None,
         serving: false,
-        registry: Some("registry-1.docker.io:443".to_owned()),
+        registry: (settings.images_registry == config::Registry::Auto).then(|| REGISTRY.to_owned()),
     })
 }

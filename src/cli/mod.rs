@@ -7,6 +7,7 @@
 mod claim;
 mod client;
 mod completions;
+mod config;
 mod detect;
 mod doctor;
 mod failure;
@@ -18,7 +19,6 @@ mod serve;
 mod token;
 mod workspace;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,17 +26,15 @@ use clap::Parser;
 use clap::Subcommand;
 
 use crate::base::home::Home;
+use crate::config as settings;
 use client::Client;
 use failure::Failure;
 use screen::Screen;
 
 pub use failure::exit_code;
 
-/// Where a node lives unless told otherwise.
-const HOME: &str = "/var/lib/nexus";
-
 /// The environment as main read it.
-pub type Environment = BTreeMap<String, String>;
+pub type Environment = Vec<(String, String)>;
 
 /// Drop a project folder, get a running stack, a URL, live sync and a backup.
 #[derive(Debug, Parser)]
@@ -64,6 +62,8 @@ enum Command {
     Claim(claim::ClaimArguments),
     #[command(subcommand)]
     Token(token::TokenCommand),
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     Completions(completions::CompletionsArguments),
 }
 
@@ -78,7 +78,7 @@ struct Context {
 /// Runs the command line and returns the process's exit code.
 pub fn main(environment: Environment) -> ExitCode {
     let arguments = Arguments::parse();
-    let home = Home::new(environment.get("NEXUS_HOME").map_or(HOME, String::as_str));
+    let home = Home::new(home(&environment));
     let socket = arguments.socket.clone().unwrap_or_else(|| home.socket());
     let screen = Screen::new(arguments.json);
     let context = Context { screen, client: Client::new(socket), home, environment };
@@ -96,6 +96,18 @@ pub fn main(environment: Environment) -> ExitCode {
     code
 }
 
+/// Where the node lives. Settings that cannot be used are the node's problem and not a client's, who then needs the
+/// variable or the default alone.
+fn home(environment: &Environment) -> PathBuf {
+    let named = || environment.iter().find(|(name, _)| name == "NEXUS_HOME").map(|(_, value)| value.clone());
+    match settings::load(environment) {
+        Ok((_, settings)) => settings.home,
+        Err(_) => {
+            named().or_else(|| Some(settings::defaults().get("home")?.value)).unwrap_or_default().into()
+        }
+    }
+}
+
 async fn run(mut context: Context, command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Serve(arguments) => serve::run(&context, &arguments).await,
@@ -106,6 +118,7 @@ async fn run(mut context: Context, command: Command) -> Result<ExitCode, Failure
         Command::Doctor(arguments) => doctor::run(&mut context, &arguments).await,
         Command::Claim(arguments) => claim::run(&mut context, &arguments).await,
         Command::Token(command) => token::run(&mut context, command).await,
+        Command::Config(command) => config::run(&context, &command),
         Command::Completions(arguments) => completions::run(&mut context, &arguments),
     }
 }

@@ -13,9 +13,11 @@ mod stack;
 mod value;
 
 pub use load::Environment;
+pub use load::defaults;
 pub use load::load;
 pub use problem::Invalid;
 pub use problem::Problem;
+pub use problem::nearest;
 pub use settings::Registry;
 pub use settings::Settings;
 pub use stack::Origin;

@@ -205,3 +205,24 @@ async fn the_doctor_is_asked_and_looks_for_itself_when_nobody_answers() {
     let home = checks["checks"].as_array().unwrap().iter().find(|check| check["name"] == "home").unwrap();
     assert_eq!((home["result"].as_str(), offline.status.code()), (Some("failed"), Some(1)));
 }
+
+#[tokio::test]
+async fn settings_are_shown_with_their_origin_and_mistakes_with_their_place() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("config.yaml"), "log:\n  level: debug\n").unwrap();
+    let get = nexus(home.path(), &["config", "get", "log.level", "--origin"]).await;
+    assert_eq!(out(&get), format!("debug\n{}/config.yaml:2:3\n", home.path().display()), "{get:?}");
+    let show = nexus(home.path(), &["config", "show", "--json"]).await;
+    let settings: Value = serde_json::from_slice(&show.stdout).unwrap();
+    let web = settings["settings"].as_array().unwrap().iter().find(|one| one["key"] == "web.hosts").unwrap();
+    assert_eq!((&web["value"], &web["origin"]), (&serde_json::json!([]), &serde_json::json!("default")));
+    let none = nexus(home.path(), &["config", "get", "log.levle"]).await;
+    assert_eq!(none.status.code(), Some(3));
+    assert_eq!(talk(&none), "error: there is no setting `log.levle`\nhint: did you mean `log.level`?\n");
+    std::fs::write(home.path().join("config.yaml"), "log:\n  levle: debug\n").unwrap();
+    let wrong = nexus(home.path(), &["config", "show"]).await;
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(talk(&wrong).contains("config.yaml:2:"), "{wrong:?}");
+    let client = nexus(home.path(), &["status"]).await;
+    assert_eq!(client.status.code(), Some(7), "a client needs no settings: {client:?}");
+}
