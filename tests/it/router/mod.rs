@@ -3,6 +3,7 @@
 mod forwarding;
 mod framing;
 pub(crate) mod harness;
+mod limits;
 mod pages;
 mod sockets;
 mod swapping;

@@ -110,6 +110,18 @@ async fn no_tunnel_before_the_upstream_agrees() {
     assert_eq!(answer.status(), 502);
 }
 
+/// Sooner than a tunnel lingers: the end was passed on, not waited out.
+const SOON: Duration = Duration::from_secs(3);
+
+async fn no_tunnels(front: &Front) {
+    let gone = async {
+        while front.metrics.read().tunnels > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, gone).await.expect("the tunnel is gone");
+}
+
 #[tokio::test]
 async fn when_one_end_closes_so_does_the_other() {
     let upstream = chat().await;
@@ -117,7 +129,9 @@ async fn when_one_end_closes_so_does_the_other() {
     let mut socket = connect(&front, "/app/ws", None).await.unwrap();
     socket.send(Message::text("bye")).await.unwrap();
     let end = async { while let Some(Ok(_)) = socket.next().await {} };
-    timeout(Duration::from_secs(10), end).await.expect("the client's half closes");
+    timeout(SOON, end).await.expect("the client's half closes");
+    drop(socket);
+    no_tunnels(&front).await;
 
     let (sender, mut closed) = tokio::sync::mpsc::channel(1);
     let upstream = Upstream::raw(move |mut stream| {
@@ -143,7 +157,8 @@ async fn when_one_end_closes_so_does_the_other() {
         stream.write_all(b"x").await.unwrap();
     }
     drop(stream);
-    timeout(Duration::from_secs(10), closed.recv()).await.expect("the upstream's half closes").unwrap();
+    timeout(SOON, closed.recv()).await.expect("the upstream's half closes").unwrap();
+    no_tunnels(&front).await;
 }
 
 #[tokio::test]
