@@ -31,7 +31,15 @@ const FLOORS: [(&str, u8); 19] = [
 /// Files that decide and never touch the world.
 const PURE_FILES: [&str; 8] =
     ["plan.rs", "table.rs", "canonical.rs", "retention.rs", "status.rs", "graph.rs", "diff.rs", "labels.rs"];
-const PURE_ROOMS: [&str; 4] = ["agent/src/reconcile.rs", "src/compose/", "src/model/", "src/project/detect/"];
+const PURE_ROOMS: [&str; 7] = [
+    "agent/src/reconcile.rs",
+    "src/compose/",
+    "src/model/",
+    "src/project/detect/",
+    "src/router/host.rs",
+    "src/router/rewrite/",
+    "src/router/route.rs",
+];
 const IMPURE_WORDS: [&str; 8] =
     ["async fn", ".await", "std::fs", "std::env", "tokio::", "std::net::Tcp", "Instant::now", "clock::now"];
 
