@@ -330,6 +330,9 @@ impl fault::Explain for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Unreachable { source: Some(source), .. } if denied(source.as_ref()) => {
+                Some("let this user use the socket: add it to the socket's group, or run as root".to_owned())
+            }
             Self::Unreachable { .. } => {
                 Some("start the engine, or set `engine.socket` to where it listens".to_owned())
             }
@@ -346,6 +349,12 @@ impl fault::Explain for Error {
             }
         }
     }
+}
+
+/// Whether an error or one of its causes is that we may not.
+fn denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    error.downcast_ref().is_some_and(is) || error.source().is_some_and(denied)
 }
 
 /// A container engine. Every call has a time-out of its own and answers or fails within it.
@@ -373,7 +382,8 @@ pub trait Engine: Send + Sync {
 
     /// Starts a container.
     async fn start(&self, container: &str) -> Result<(), Error>;
-    /// Stops a container: its stop signal, then after `grace_seconds` the end.
+    /// Stops a container: its stop signal, then after `grace_seconds` the end. [`Engine::containers`] may still show
+    /// it running for some milliseconds.
     async fn stop(&self, container: &str, grace_seconds: u32) -> Result<(), Error>;
     /// Freezes a container.
     async fn pause(&self, container: &str) -> Result<(), Error>;

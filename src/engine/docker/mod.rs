@@ -36,6 +36,9 @@ mod streams;
 mod version;
 mod volumes;
 
+/// How often in a row an engine may fail to answer while Compose works: one that is restarted is back by then.
+const MISSED_MAX: u32 = 3;
+
 /// How the engine is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -64,6 +67,32 @@ impl Docker {
         let socket = socket::Socket::new(&settings.socket, settings.call_timeout);
         let compose = Compose::new(socket.address(), &settings.compose_home);
         Self { socket, compose }
+    }
+
+    /// Does long work with Compose for as long as the engine shows signs of life: Compose itself waits for ever.
+    async fn attended<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        // Dropping the loser is fine: the work's processes are killed, and a look changes nothing.
+        tokio::select! {
+            done = work => done,
+            error = self.silence() => Err(error),
+        }
+    }
+
+    /// Waits until the engine has not answered several times in a row.
+    async fn silence(&self) -> Error {
+        let mut missed = 0;
+        loop {
+            tokio::time::sleep(self.socket.call_timeout()).await;
+            match self.socket.hello().await {
+                Ok(()) => missed = 0,
+                Err(error) => {
+                    missed += 1;
+                    if missed == MISSED_MAX {
+                        return error;
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -107,12 +136,12 @@ impl Engine for Docker {
     async fn up(&self, stack: &Stack, progress: ProgressSink) -> Result<(), Error> {
         // A hanging engine is found out here, in seconds, not by Compose's patience.
         self.socket.hello().await?;
-        self.compose.up(stack, progress).await
+        self.attended(self.compose.up(stack, progress)).await
     }
 
     async fn down(&self, project: &str, volumes: bool) -> Result<(), Error> {
         self.socket.hello().await?;
-        self.compose.down(project, volumes).await
+        self.attended(self.compose.down(project, volumes)).await
     }
 
     async fn start(&self, container: &str) -> Result<(), Error> {
@@ -177,7 +206,7 @@ impl Engine for Docker {
 
     async fn build(&self, build: &Build, progress: ProgressSink) -> Result<(), Error> {
         self.socket.hello().await?;
-        self.compose.build(build, progress).await
+        self.attended(self.compose.build(build, progress)).await
     }
 
     async fn exec(&self, container: &str, exec: &Exec) -> Result<ExecSession, Error> {

@@ -1,5 +1,7 @@
 //! Engines that are not there, hang, lie or speak another version: every call ends in time and says why.
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -69,6 +71,37 @@ async fn an_engine_that_hangs_holds_nobody_up() {
     });
     let error = containers(&fake.engine()).await.unwrap_err();
     assert!(unreachable(&error), "an engine that ends mid-answer is gone: {error:?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_falls_silent_ends_an_up_that_waits_for_it() {
+    let pings = AtomicUsize::new(0);
+    let fake = Fake::new(move |asked| match asked {
+        "GET /version" => Answer::Says(200, version("1.24", "1.45")),
+        // Alive at first, so that Compose is started; then mute to it and to us.
+        "GET /v1.45/_ping" if pings.fetch_add(1, Ordering::Relaxed) == 0 => {
+            Answer::Says(200, "OK".to_owned())
+        }
+        _ => Answer::Stalls(b""),
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("compose.yaml");
+    std::fs::write(&file, "services: { app: { image: x } }").unwrap();
+    let stack = Stack { project: "x".to_owned(), file, directory: directory.path().to_owned() };
+    let engine = fake.engine();
+    let up = engine.up(&stack, tokio::sync::mpsc::channel(1).0);
+    let error = tokio::time::timeout(Duration::from_secs(20), up).await.expect("it ends").unwrap_err();
+    assert!(unreachable(&error), "{error:?}");
+    assert!(fake.asked().contains(&"HEAD /_ping".to_owned()), "Compose was at it: {:?}", fake.asked());
+}
+
+#[test]
+fn a_socket_we_may_not_use_is_told_apart() {
+    let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+    let unreachable =
+        |source| Error::Unreachable { socket: "unix:///x".to_owned(), seconds: 5, source: Some(source) };
+    assert!(unreachable(denied.into()).hint().unwrap().contains("group"));
+    assert!(unreachable("other".into()).hint().unwrap().contains("start the engine"));
 }
 
 #[tokio::test]
