@@ -18,6 +18,7 @@ pub use listing::Content;
 pub use listing::Entry;
 pub use listing::EntryKind;
 pub use listing::Listing;
+pub use listing::decode;
 pub use observe::Limits;
 pub use observe::ObserveError;
 pub use observe::observe;

@@ -6,6 +6,7 @@ mod api;
 mod browser;
 mod cli;
 mod compose;
+mod detect;
 mod engine;
 mod router;
 mod tidy;

@@ -140,7 +140,7 @@ fn build(view: &View<'_>, package: &str, module: bool, detection: &mut Detection
 
 /// The files of a program without go.mod.
 fn loose(view: &View<'_>) -> String {
-    let files = view.names().map(|(name, _)| name).filter(|name| name.ends_with(".go") && is_program(name));
+    let files = view.names_ending(".go").filter(|name| is_program(name));
     files.filter_map(line::path_word).map(|word| format!(" {word}")).collect()
 }
 

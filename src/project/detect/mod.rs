@@ -32,6 +32,10 @@ use container::Composed;
 use procfile::Procfile;
 use view::View;
 
+pub(crate) use line::clean_path;
+pub(crate) use parse::yaml_text;
+pub(crate) use scan::pattern;
+
 /// Decides what a project is and how it is installed, built and started.
 ///
 /// Always answers: a project nobody knows how to run is [`Kind::Unknown`] with what to do next. No command in the answer
@@ -96,7 +100,7 @@ fn choose(view: &View<'_>, deep: bool) -> Detection {
                 .unwrap_or_else(|| lost(view, deep)),
         },
     };
-    if deep && !is_runnable(&found) && !is_broken(&found) {
+    if deep && !is_runnable(&found) && !is_broken(&found) && !unknown::is_foreign(view) {
         found = nested::member(view, &found).or_else(|| nested_if_clear(view)).unwrap_or(found);
     }
     match composed {

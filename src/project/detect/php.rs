@@ -95,8 +95,7 @@ fn docroot(view: &View<'_>, composer: Option<&serde_json::Value>) -> Option<(Str
             Some((String::new(), "index.php".to_owned(), "the docroot is the project".to_owned()))
         }
         _ => {
-            let pages: Vec<&str> =
-                view.names().map(|(name, _)| name).filter(|name| name.ends_with(".php")).collect();
+            let pages: Vec<&str> = view.names_ending(".php").collect();
             let composer_less = composer.is_none() && !view.has("package.json") && !view.has("index.html");
             let page = pages.first().filter(|_| composer_less)?;
             Some((String::new(), (*page).to_owned(), format!("PHP pages and no index.php: open /{page}")))

@@ -191,7 +191,7 @@ fn missing_require(view: &View<'_>, text: &str) -> Option<String> {
 /// The file that is the program.
 fn entry<'n>(view: &View<'n>, gemfile: bool) -> Option<&'n str> {
     let serves = |name: &str| view.text(name).is_some_and(|text| SERVES.is_match(text));
-    let names = || view.names().map(|(name, _)| name).filter(|name| name.ends_with(".rb"));
+    let names = || view.names_ending(".rb");
     let usual = names()
         .filter(|name| ENTRIES.contains(name))
         .min_by_key(|name| ENTRIES.iter().position(|entry| entry == name));

@@ -10,7 +10,7 @@ pub(crate) type Pattern = LazyLock<Regex>;
 /// Declares patterns: `pattern!(NAME, r"...")`.
 macro_rules! pattern {
     ($name:ident, $text:expr) => {
-        static $name: $crate::project::detect::scan::Pattern =
+        static $name: std::sync::LazyLock<regex::Regex> =
             std::sync::LazyLock::new(|| regex::Regex::new($text).expect("a pattern in the source compiles"));
     };
 }

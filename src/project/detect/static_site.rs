@@ -118,8 +118,7 @@ fn found(view: &View<'_>) -> Option<(String, String, String)> {
             return Some((folder.to_owned(), file, format!("a page in `{folder}`, none at the root")));
         }
     }
-    let pages: Vec<&str> =
-        view.names().map(|(name, _)| name).filter(|name| name.ends_with(".html")).collect();
+    let pages: Vec<&str> = view.names_ending(".html").collect();
     let [page] = pages[..] else {
         return view
             .has("Staticfile")

@@ -74,6 +74,12 @@ impl<'a> View<'a> {
         self.listing.below(&self.base).filter(|(path, _)| !path.contains('/'))
     }
 
+    /// Names of files directly in this directory that end so.
+    pub(crate) fn names_ending<'e>(&self, ending: &'e str) -> impl Iterator<Item = &'a str> + use<'a, 'e> {
+        let files = self.names().filter(|(_, entry)| entry.kind == EntryKind::File);
+        files.map(|(name, _)| name).filter(move |name| name.ends_with(ending))
+    }
+
     /// Directories directly in this one, hidden and skipped ones left out.
     pub(crate) fn directories(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.names()

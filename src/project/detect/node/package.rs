@@ -30,11 +30,6 @@ impl Package {
         }))
     }
 
-    /// The manifest, when it is there and right.
-    pub(crate) fn read_valid(view: &View<'_>) -> Option<Self> {
-        Self::read(view)?.ok()
-    }
-
     /// A manifest that says nothing, for projects without one.
     pub(crate) fn empty() -> Self {
         Self { file: "", json: Value::Null }

@@ -42,7 +42,6 @@ const LOCKS: [(&str, &str); 4] =
     [("uv.lock", "uv"), ("poetry.lock", "poetry"), ("pdm.lock", "pdm"), ("Pipfile.lock", "pipenv")];
 
 pattern!(REQUIREMENT, r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?\s*(?:[<>=!~;@,(]|$)");
-pattern!(PIPFILE_EXTRAS, r#"extras\s*=\s*\[([^\]]*)\]"#);
 
 impl Manifests {
     /// Reads them all.

@@ -41,8 +41,7 @@ pub(crate) fn entry(view: &View<'_>) -> Option<String> {
     if let Some(found) = view.first(&ENTRIES) {
         return Some(found.to_owned());
     }
-    let scripts: Vec<&str> =
-        view.names().map(|(name, _)| name).filter(|name| name.ends_with(".py")).collect();
+    let scripts: Vec<&str> = view.names_ending(".py").collect();
     let programs: Vec<&&str> = scripts
         .iter()
         .filter(|name| {
