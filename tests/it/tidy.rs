@@ -31,7 +31,7 @@ const FLOORS: [(&str, u8); 19] = [
 /// Files that decide and never touch the world.
 const PURE_FILES: [&str; 8] =
     ["plan.rs", "table.rs", "canonical.rs", "retention.rs", "status.rs", "graph.rs", "diff.rs", "labels.rs"];
-const PURE_ROOMS: [&str; 7] = [
+const PURE_ROOMS: [&str; 10] = [
     "agent/src/reconcile.rs",
     "src/compose/",
     "src/model/",
@@ -39,6 +39,9 @@ const PURE_ROOMS: [&str; 7] = [
     "src/router/host.rs",
     "src/router/rewrite/",
     "src/router/route.rs",
+    "src/project/identity.rs",
+    "src/project/listing.rs",
+    "src/project/overrides.rs",
 ];
 const IMPURE_WORDS: [&str; 8] =
     ["async fn", ".await", "std::fs", "std::env", "tokio::", "std::net::Tcp", "Instant::now", "clock::now"];
