@@ -201,3 +201,47 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Joined<S> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::io::BufReader;
+
+    use super::*;
+
+    const STREAM: &[u8] =
+        b"\x01\0\0\0\0\0\0\x03one\x02\0\0\0\0\0\0\x04oops\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\x03two\x02\0\0";
+
+    #[test]
+    fn frames_come_apart_wherever_the_stream_is_cut() {
+        for size in 1..STREAM.len() {
+            let (mut frames, mut bytes) = (Frames::new(false), BytesMut::new());
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            for chunk in STREAM.chunks(size) {
+                bytes.extend_from_slice(chunk);
+                while let Some(item) = frames.decode(&mut bytes).unwrap() {
+                    match item {
+                        Output::Out(bytes) => out.extend_from_slice(&bytes),
+                        Output::Err(bytes) => err.extend_from_slice(&bytes),
+                    }
+                }
+            }
+            assert_eq!((out.as_slice(), err.as_slice()), (&b"onetwo"[..], &b"oops"[..]), "cut at {size}");
+            assert!(frames.decode_eof(&mut bytes).unwrap().is_none() && bytes.is_empty());
+        }
+        let mut wrong = BytesMut::from(&b"\x07\0\0\0\0\0\0\x01x"[..]);
+        assert!(Frames::new(false).decode(&mut wrong).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_joined_stream_holds_the_output_alone() {
+        for capacity in [1, 3, 8, 100] {
+            let mut text = Vec::new();
+            let mut joined = Joined::new(BufReader::with_capacity(capacity, STREAM));
+            joined.read_to_end(&mut text).await.unwrap();
+            assert_eq!(text, b"onetwo", "{capacity}");
+        }
+        let wrong = &b"OCI runtime exec failed"[..];
+        assert!(Joined::new(BufReader::new(wrong)).read_to_end(&mut Vec::new()).await.is_err());
+    }
+}
