@@ -7,3 +7,4 @@ pub mod ids;
 pub mod printable;
 pub mod process;
 pub mod tasks;
+pub mod yaml;

@@ -14,11 +14,12 @@ use serde::de::MapAccess;
 use serde::de::SeqAccess;
 use serde::de::Visitor;
 
+use crate::base::yaml::bounded;
 use crate::compose::node::Node;
 use crate::compose::problem::Problem;
 
 /// The longest file read; the longest public compose files have some 50 KiB.
-const LONGEST: usize = 1 << 20;
+const LONGEST: usize = 256 << 10;
 /// Values in a file, those that aliases repeat counted each time.
 const MOST_NODES: usize = 100_000;
 /// Bytes of all values, those that aliases repeat counted each time.
@@ -37,6 +38,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Node, Box<Problem>> {
         let message = format!("the file has {} bytes, at most {LONGEST} are read", text.len());
         return Err(wrong(None, message, "split it, or move data out of it"));
     }
+    let text = bounded(text).map_err(|message| wrong(None, message, "write lists and mappings as lines"))?;
     let budget = Budget { nodes: Cell::new(MOST_NODES), bytes: Cell::new(MOST_BYTES) };
     let parsed = Seed(&budget).deserialize(serde_yaml::Deserializer::from_str(text));
     match parsed {
@@ -240,17 +242,22 @@ mod tests {
             bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
         }
         let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), vec!["*a"; 1000].join(","));
-        let deep = format!("a: {}{}", "[".repeat(10_000), "]".repeat(10_000));
+        let deep = format!("a: {}{}", "[".repeat(1000), "]".repeat(1000));
+        let deeper = "[".repeat(200_000);
+        let wide = format!("a: {}{}", "[".repeat(2000), "a,".repeat(100_000));
         for (text, expected) in [
             (bomb, "repe"),
             (long, "too many values"),
             (deep, "recursion limit"),
-            ("x".repeat(2 << 20), "at most 1048576"),
+            (deeper, "at most 2048"),
+            (wide, ""),
+            ("x".repeat(2 << 20), "at most 262144"),
         ] {
             let started = std::time::Instant::now();
             let shown = place(&text);
             assert!(shown.contains(expected), "{shown}");
-            assert!(started.elapsed().as_secs() < 2);
+            // Unoptimised and beside other tests; a bomb that is not seen takes minutes.
+            assert!(started.elapsed().as_secs() < 30, "{expected}: {:?}", started.elapsed());
         }
     }
 

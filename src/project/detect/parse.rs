@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::base::yaml::bounded;
 use crate::model::project::Problem;
 use crate::project::detect::view::View;
 use crate::project::listing::Content;
@@ -54,6 +55,7 @@ pub(crate) fn yaml(view: &View<'_>, file: &str) -> Parsed<serde_yaml::Value> {
 
 /// Parses YAML text: the value, or where and what is wrong.
 pub(crate) fn yaml_text(text: &str) -> Result<serde_yaml::Value, (Option<(usize, usize)>, String)> {
+    let text = bounded(text).map_err(|message| (None, message))?;
     let mut value: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| {
         let at = error.location().map(|at| (at.line(), at.column()));
         (at, format!("not valid YAML: {}", without_position(&error.to_string())))
