@@ -7,6 +7,8 @@ pub mod node;
 pub mod token;
 pub mod workspace;
 
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +36,15 @@ pub enum Error {
         #[source]
         source: rusqlite::Error,
     },
+    /// The file cannot be kept from other users.
+    #[error("cannot make the state database {} private", path.display())]
+    Private {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The file was written by a newer node.
     #[error("the state database is of version {theirs}, this node knows up to {ours}")]
     Newer {
@@ -56,7 +67,9 @@ pub enum Error {
 impl fault::Explain for Error {
     fn kind(&self) -> fault::Kind {
         match self {
-            Self::Open { .. } | Self::DiskFull | Self::Closed => fault::Kind::Unavailable,
+            Self::Open { .. } | Self::Private { .. } | Self::DiskFull | Self::Closed => {
+                fault::Kind::Unavailable
+            }
             Self::Newer { .. } => fault::Kind::Conflict,
             Self::Sqlite(_) => fault::Kind::Internal,
         }
@@ -64,7 +77,9 @@ impl fault::Explain for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Open { .. } => Some("check that the node's home exists and can be written".to_owned()),
+            Self::Open { .. } | Self::Private { .. } => {
+                Some("check that the node's home exists and can be written".to_owned())
+            }
             Self::Newer { .. } => {
                 Some("run the version of nexus that wrote it, or restore its backup".to_owned())
             }
@@ -96,6 +111,7 @@ impl Store {
     /// When it cannot be opened, or was written by a newer node; it is left untouched then.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let open = |source| Error::Open { path: path.to_owned(), source };
+        keep_private(path).map_err(|source| Error::Private { path: path.to_owned(), source })?;
         let mut connection = Connection::open(path).map_err(open)?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(open)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(open)?;
@@ -121,6 +137,12 @@ impl Store {
     }
 }
 
+/// Makes the file, and gives it to its owner alone whatever the umask says; SQLite's files beside it take after it.
+fn keep_private(path: &Path) -> Result<(), std::io::Error> {
+    let file = std::fs::File::options().create(true).append(true).mode(0o600).open(path)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), Error> {
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let ours = i64::try_from(MIGRATIONS.len()).expect("a handful");
@@ -139,6 +161,24 @@ fn migrate(connection: &mut Connection) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_files_are_their_owners_alone_even_those_that_were_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("nexus.db");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let _store = Store::open(&path).unwrap();
+        for entry in std::fs::read_dir(directory.path()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(
+                entry.metadata().unwrap().permissions().mode() & 0o777,
+                0o600,
+                "{:?}",
+                entry.file_name()
+            );
+        }
+    }
 
     #[test]
     fn a_newer_database_is_refused_and_left_alone() {
