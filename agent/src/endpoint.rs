@@ -1,12 +1,13 @@
 //! Joins standard input and output with the init's control socket: what the node runs with `exec` to reach it.
 //!
-//! No runtime, two threads, and the kernel moves the bytes where it can: it is started once per connection, and on the
-//! way of every byte.
+//! No runtime and two threads: it is started once per connection, and on the way of every byte.
 
+use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::io::Write;
 use std::net::Shutdown;
+use std::os::fd::AsFd as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -59,12 +60,26 @@ pub(crate) fn join<R: Read, W: Write + Send + 'static>(
     mut writer: W,
     shut: impl FnOnce(&W) -> io::Result<()> + Send + 'static,
 ) -> io::Result<()> {
+    // As plain files: the standard library's own would gather bytes until a line ends.
+    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     // Never joined: it waits for input that may not come, and ends with the process.
     std::thread::spawn(move || {
-        drop(io::copy(&mut io::stdin().lock(), &mut writer));
+        drop(copy(&mut input, &mut writer));
         drop(shut(&writer));
     });
-    let mut output = io::stdout().lock();
-    io::copy(&mut reader, &mut output)?;
-    output.flush()
+    copy(&mut reader, &mut output)
+}
+
+/// Every byte at once. `io::copy` would let the kernel splice, and that may hold a short message back until more comes.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&buffer[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

@@ -71,6 +71,8 @@ pub(super) struct Supervisor {
     installed: RefCell<Memo>,
     built: RefCell<Memo>,
     restarts: Cell<u32>,
+    /// The changes that what runs, or has failed, is made of. Whatever came after is a reason to look again.
+    seen: Cell<u64>,
     /// Listeners that were there before anything of ours.
     foreign: BTreeSet<Listener>,
 }
@@ -97,7 +99,8 @@ impl Supervisor {
         let progress = RefCell::new(Some(control.progress()));
         let foreign = listen::observe();
         let restarts = Cell::new(0);
-        Self { options, control, children, reporter, progress, installed, built, restarts, foreign }
+        let seen = Cell::new(0);
+        Self { options, control, children, reporter, progress, installed, built, restarts, seen, foreign }
     }
 
     pub(super) async fn run(&self) -> Infallible {
@@ -105,7 +108,7 @@ impl Supervisor {
         self.first_sync(&mut progress).await;
         let mut pause = Pause::default();
         loop {
-            progress.mark_unchanged();
+            self.seen.set(progress.borrow_and_update().changes);
             if let Err(failure) = self.prepare().await {
                 let pause = pause.next(PAUSE_PREPARE);
                 self.failed(failure, pause);
@@ -167,9 +170,9 @@ impl Supervisor {
 
     /// Waits for a change to the source, at most for `limit`; then for the changes to come to an end.
     async fn changed_within(&self, progress: &mut watch::Receiver<Progress>, limit: Option<Duration>) {
-        let before = progress.borrow_and_update().changes;
+        let seen = self.seen.get();
         let change = async {
-            if progress.wait_for(|progress| progress.changes != before).await.is_err() {
+            if progress.wait_for(|progress| progress.changes != seen).await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
@@ -180,7 +183,10 @@ impl Supervisor {
             }
         };
         tokio::select! {
-            () = change => settle(progress).await,
+            () = change => {
+                settle(progress).await;
+                self.seen.set(progress.borrow_and_update().changes);
+            }
             () = timer => {}
         }
     }
@@ -400,6 +406,11 @@ impl Supervisor {
     }
 
     async fn stop(&self, pid: Pid) {
+        self.reporter.update(|report| {
+            report.phase = Phase::Starting;
+            report.port = None;
+            report.listeners.clear();
+        });
         say("restarting: the source has changed");
         self.children.signal(pid, Signal::TERM);
         if tokio::time::timeout(GRACE, self.children.ended(pid)).await.is_err() {

@@ -1,0 +1,182 @@
+//! The connection to one agent: `exec` of its endpoint, hellos, and two loops that carry frames.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use nexus_agent::entry::Entry;
+use nexus_agent::path::RelPath;
+use nexus_agent::report::Report;
+use nexus_agent::wire;
+use nexus_agent::wire::Frame;
+use nexus_agent::wire::FrameReader;
+use nexus_agent::wire::Hello;
+use nexus_agent::wire::ToAgent;
+use nexus_agent::wire::ToNode;
+use nexus_agent::wire::WireError;
+use tokio::io::AsyncWriteExt as _;
+use tokio::io::ReadHalf;
+use tokio::io::WriteHalf;
+use tokio::sync::mpsc;
+
+use crate::engine;
+use crate::engine::Engine;
+use crate::engine::Exec;
+use crate::engine::Pipe;
+
+/// What is run in the container.
+const ENDPOINT: [&str; 2] = ["/nexus/nexus-agent", "endpoint"];
+/// How often the agent is asked whether it is still there.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long it may say nothing.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The endpoint could not be run.
+    #[error("the agent in `{container}` cannot be reached")]
+    Engine {
+        /// The container.
+        container: String,
+        /// What the engine says.
+        #[source]
+        source: engine::Error,
+    },
+    /// The conversation went wrong.
+    #[error("the conversation with the agent in `{container}` ended")]
+    Wire {
+        /// The container.
+        container: String,
+        /// How.
+        #[source]
+        source: WireError,
+    },
+    /// Nothing was heard for too long.
+    #[error("the agent in `{container}` has not answered for {}s", SILENCE.as_secs())]
+    Silent {
+        /// The container.
+        container: String,
+    },
+}
+
+/// What the agent says about files.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// A part of what it holds.
+    Page(Vec<(RelPath, Entry)>),
+    /// All parts were sent.
+    TreeEnd,
+    /// A change could not be made.
+    Failed(RelPath, String),
+    /// A batch is in place.
+    Synced(u64),
+}
+
+/// An open connection, after the hellos.
+pub(super) struct Link {
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+}
+
+/// Its receiving half.
+pub(super) struct Reader {
+    container: String,
+    frames: FrameReader<ReadHalf<Box<dyn Pipe>>>,
+}
+
+/// Its sending half.
+pub(super) struct Writer {
+    container: String,
+    stream: WriteHalf<Box<dyn Pipe>>,
+}
+
+/// Connects to the agent of a container.
+pub(super) async fn connect(engine: &dyn Engine, container: &str) -> Result<Link, LinkError> {
+    let exec = Exec { argv: ENDPOINT.map(str::to_owned).into(), stdin: true, ..Exec::default() };
+    let pipe = engine
+        .pipe(container, &exec)
+        .await
+        .map_err(|source| LinkError::Engine { container: container.to_owned(), source })?;
+    let (reader, stream) = tokio::io::split(pipe);
+    let mut writer = Writer { container: container.to_owned(), stream };
+    let mut reader = Reader { container: container.to_owned(), frames: FrameReader::new(reader) };
+    let hellos = async {
+        let mut hello = BytesMut::new();
+        wire::put_hello(&mut hello, &Hello::ours());
+        writer.send(&hello).await?;
+        reader.frames.hello().await.map_err(|source| reader.broken(source))
+    };
+    match tokio::time::timeout(SILENCE, hellos).await {
+        Ok(greeted) => greeted.map(drop)?,
+        Err(_) => return Err(LinkError::Silent { container: container.to_owned() }),
+    }
+    Ok(Link { reader, writer })
+}
+
+impl Reader {
+    /// Reads until the connection ends: reports go to `report`, what is about files to `heard`.
+    pub(super) async fn run(mut self, report: impl Fn(Report), heard: mpsc::Sender<Heard>) -> LinkError {
+        loop {
+            let next = tokio::time::timeout(SILENCE, self.frames.next::<ToNode>()).await;
+            let message = match next {
+                Ok(Ok(Frame::Message(message))) => message,
+                Ok(Ok(Frame::Hello(_) | Frame::Raw(_))) => {
+                    return self.broken(WireError::OutOfTurn { what: "what only the node says" });
+                }
+                Ok(Err(error)) => return self.broken(error),
+                Err(_) => return LinkError::Silent { container: self.container },
+            };
+            let file = match message {
+                ToNode::Report(said) => {
+                    report(said.bounded());
+                    continue;
+                }
+                ToNode::Heartbeat => continue,
+                ToNode::Page { entries } => Heard::Page(entries),
+                ToNode::TreeEnd => Heard::TreeEnd,
+                ToNode::Failed { path, message } => Heard::Failed(path, message.chars().take(300).collect()),
+                ToNode::Synced { generation } => Heard::Synced(generation),
+            };
+            if heard.send(file).await.is_err() {
+                return self.broken(WireError::Closed);
+            }
+        }
+    }
+
+    fn broken(&self, source: WireError) -> LinkError {
+        LinkError::Wire { container: self.container.clone(), source }
+    }
+}
+
+impl Writer {
+    /// Sends what comes, and a heartbeat every second, until the connection ends.
+    pub(super) async fn run(mut self, mut outgoing: mpsc::Receiver<Bytes>) -> LinkError {
+        let mut heartbeat = BytesMut::new();
+        wire::put_message(&mut heartbeat, &ToAgent::Heartbeat);
+        let heartbeat = heartbeat.freeze();
+        let mut ticks = tokio::time::interval(HEARTBEAT);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            // Both are cancel-safe.
+            let bytes = tokio::select! {
+                Some(bytes) = outgoing.recv() => bytes,
+                _ = ticks.tick() => heartbeat.clone(),
+            };
+            if let Err(error) = self.send(&bytes).await {
+                return error;
+            }
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
+        let sent = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        sent.await.map_err(|source| LinkError::Wire {
+            container: self.container.clone(),
+            source: WireError::Io(source),
+        })
+    }
+}
