@@ -84,7 +84,7 @@ pub enum ObserveError {
 impl Explain for ObserveError {
     fn kind(&self) -> Kind {
         match self {
-            Self::NotAFolder { .. } => Kind::NotFound,
+            Self::NotAFolder { .. } => Kind::Invalid,
             Self::Unreadable { .. } => Kind::Denied,
         }
     }

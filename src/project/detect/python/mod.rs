@@ -36,6 +36,11 @@ const MARKS: [&str; 14] = [
     "requirements.txt.txt",
 ];
 
+/// Whether the manifests of a directory list a package.
+pub(crate) fn depends(view: &View<'_>, package: &str) -> bool {
+    Manifests::read(view).depends(package)
+}
+
 /// Detects a Python project.
 pub(crate) fn detect(view: &View<'_>) -> Option<Detection> {
     let marked = view.first(&MARKS);
