@@ -6,6 +6,7 @@ use crate::model::project::Reason;
 use crate::model::project::Serves;
 use crate::project::detect::blank;
 use crate::project::detect::line;
+use crate::project::detect::python;
 use crate::project::detect::view::View;
 
 /// Programs that answer HTTP whatever else is known.
@@ -145,7 +146,7 @@ pub(crate) fn apply(view: &View<'_>, procfile: &Procfile, detection: &mut Detect
         detection.hot_reload = false;
     }
     detection.start = Some(release(view, procfile, line, detection));
-    python_servers(command, detection);
+    python_servers(view, command, detection);
     serves(name, command, detection);
 }
 
@@ -227,23 +228,20 @@ fn release(view: &View<'_>, procfile: &Procfile, line: String, detection: &mut D
     line
 }
 
-fn python_servers(command: &str, detection: &mut Detection) {
-    if detection.kind != Kind::Python {
-        return;
-    }
+fn python_servers(view: &View<'_>, command: &str, detection: &mut Detection) {
     let Some(program) = line::command(command).into_iter().next() else { return };
-    let listed =
-        detection.because.iter().any(|reason| reason.fact.contains("among the dependencies and serves it"));
-    if !INSTALLABLE.contains(&program.as_str()) || listed {
+    if detection.kind != Kind::Python || !INSTALLABLE.contains(&program.as_str()) {
         return;
     }
     let package = if program == "waitress-serve" { "waitress" } else { program.as_str() };
+    if python::depends(view, package) {
+        return;
+    }
     detection.install = Some(match detection.install.take() {
-        Some(install) if install.contains(package) => install,
         Some(install) => format!("{install} && pip install {package}"),
         None => format!("pip install {package}"),
     });
-    let fact = format!("the Procfile starts {package}, which is installed in case no manifest lists it");
+    let fact = format!("its command is {package}, which no manifest lists: it is added to the install");
     detection.because.push(Reason { file: "Procfile".to_owned(), fact });
 }
 
