@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::base::fault::Explain;
 use crate::base::fault::Kind;
+use crate::base::printable::line;
 
 /// One reason why a stack cannot be written. Problems are collected, so that one run shows all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,25 +38,16 @@ impl Problem {
     }
 }
 
-/// The text without what a terminal or a log would obey: control characters, and those that reorder a line.
-pub(super) fn printable(text: &str) -> String {
-    let harmful = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars().flat_map(|c| if harmful(c) { c.escape_unicode().collect() } else { vec![c] }).collect()
-}
-
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.key.is_empty() {
-            write!(f, "`{}`: ", printable(&self.key))?;
+            write!(f, "`{}`: ", line(&self.key))?;
         }
-        f.write_str(&printable(&self.message))?;
+        f.write_str(&line(&self.message))?;
         match (self.file.as_str(), self.place) {
             ("", _) => Ok(()),
             (file, None) => write!(f, " ({file})"),
-            (file, Some((line, column))) => write!(f, " ({file}:{line}:{column})"),
+            (file, Some((row, column))) => write!(f, " ({file}:{row}:{column})"),
         }
     }
 }

@@ -238,6 +238,12 @@ fn limit(scope: &mut Scope<'_>, path: &str, service: &Node, tree: &mut Vec<(Stri
         "pids_limit",
         own.pids.map(u64::from).map(Node::from).or(pids.map(number)).unwrap_or(u64::from(usual.pids).into()),
     ));
+    let reservations = deploy.get("resources").and_then(|resources| resources.get("reservations"));
+    if let Some(devices) = reservations.and_then(|reservations| reservations.get("devices")) {
+        // Only the user's permission brought them this far.
+        let resources = map([("reservations", map([("devices", devices.clone())]))]);
+        tree.push(("deploy".to_owned(), map([("resources", resources)])));
+    }
     if let Some(replicas) = deploy.get("replicas").and_then(Node::text)
         && !tree.iter().any(|(key, _)| key == "scale")
     {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use crate::base::printable::line;
 use crate::compose::problem::Problem;
-use crate::compose::problem::printable;
 use crate::engine::Labels;
 
 use super::input::PassInput;
@@ -74,7 +74,7 @@ impl<'a> Scope<'a> {
 
     /// Tells the user about a change that stops nothing.
     pub(super) fn notice(&mut self, text: String) {
-        let text = printable(&text);
+        let text = line(&text).into_owned();
         if !self.notices.contains(&text) {
             self.notices.push(text);
         }

@@ -207,6 +207,7 @@ fn the_entry_a_refusal_names_permits_it() {
             "{line}: {:?}",
             plan.notices
         );
+        assert!(!line.contains("capabilities: [gpu]") || plan.file.contains("- gpu"), "{}", plan.file);
         permitted += 1;
     }
     assert!(permitted > 50);
