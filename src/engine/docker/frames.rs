@@ -142,13 +142,11 @@ impl<S: AsyncBufRead + Unpin> AsyncRead for Joined<S> {
             match this.open {
                 Some((Channel::Out, left)) if left > 0 => {
                     // Straight into the caller's memory, but never past the frame.
-                    let mut frame = buffer.take(left);
+                    let room = left.min(buffer.remaining());
+                    let mut frame = ReadBuf::new(buffer.initialize_unfilled_to(room));
                     ready!(Pin::new(&mut this.stream).poll_read(context, &mut frame))?;
                     let read = frame.filled().len();
-                    let initialized = frame.initialized().len();
-                    let start = buffer.filled().len();
-                    buffer.initialize_unfilled_to(initialized);
-                    buffer.set_filled(start + read);
+                    buffer.advance(read);
                     this.open = Some((Channel::Out, left - read));
                     return Poll::Ready(Ok(()));
                 }
