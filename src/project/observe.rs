@@ -11,7 +11,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::io::Read as _;
-use std::os::fd::AsFd;
+use std::os::fd::AsFd as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::path::PathBuf;

@@ -107,7 +107,8 @@ fn version(view: &View<'_>, gemfile: Option<&str>, detection: &mut Detection) {
 fn rails(view: &View<'_>, gems: &Gems, bundled: &str, detection: &mut Detection) -> bool {
     let application =
         view.text("config/application.rb").is_some_and(|text| text.contains("Rails::Application"));
-    if !application && !(gems.has("rails") && view.has_dir("config")) {
+    let configured = gems.has("rails") && view.has_dir("config");
+    if !application && !configured {
         return false;
     }
     detection.framework = Some("rails".to_owned());

@@ -57,10 +57,13 @@ fn tag(stated: &str, known: &[&str]) -> Option<String> {
     Some(chosen.iter().take(digits.min(chosen.len())).map(u64::to_string).collect::<Vec<_>>().join("."))
 }
 
+/// One end of a range; `None` is open.
+type Bound = Option<Vec<u64>>;
+
 #[derive(Default)]
 struct Range {
     /// Each is (least, first not allowed); open ends are `None`.
-    bounds: Vec<(Option<Vec<u64>>, Option<Vec<u64>>)>,
+    bounds: Vec<(Bound, Bound)>,
     /// The version named, for when none of the known ones fits.
     pin: Option<Vec<u64>>,
 }

@@ -71,10 +71,9 @@ impl Package {
     }
 
     pub(crate) fn has_dependencies(&self) -> bool {
-        let filled = |list: &&str| {
-            self.json.get(*list).and_then(Value::as_object).is_some_and(|list| !list.is_empty())
-        };
-        DEPENDENCIES.iter().any(|list| filled(&list)) || self.is_workspace_root()
+        let filled =
+            |list: &str| self.json.get(list).and_then(Value::as_object).is_some_and(|list| !list.is_empty());
+        DEPENDENCIES.iter().any(|list| filled(list)) || self.is_workspace_root()
     }
 
     /// Whether it lists workspaces of its own.

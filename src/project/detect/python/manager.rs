@@ -46,9 +46,8 @@ pattern!(REQUIREMENT, r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?\s*(
 impl Manifests {
     /// Reads them all.
     pub(crate) fn read(view: &View<'_>) -> Self {
-        let mut manifests = Self::default();
-        manifests.requirements =
-            REQUIREMENTS.iter().find(|file| view.has(file)).map(|file| (*file).to_owned());
+        let requirements = REQUIREMENTS.iter().find(|file| view.has(file)).map(|file| (*file).to_owned());
+        let mut manifests = Self { requirements, ..Self::default() };
         if let Some(file) = manifests.requirements.clone() {
             manifests.read_requirements(view, &file, 0);
         }
