@@ -141,7 +141,8 @@ impl<S: AsyncBufRead + Unpin> AsyncRead for Joined<S> {
         loop {
             match this.open {
                 Some((Channel::Out, left)) if left > 0 => {
-                    // Straight into the caller's memory, but never past the frame.
+                    // Straight into the caller's memory, but never past the frame. Initialised before it is read
+                    // into: doing so afterwards would wipe what was read.
                     let room = left.min(buffer.remaining());
                     let mut frame = ReadBuf::new(buffer.initialize_unfilled_to(room));
                     ready!(Pin::new(&mut this.stream).poll_read(context, &mut frame))?;
@@ -209,6 +210,15 @@ mod tests {
 
     const STREAM: &[u8] =
         b"\x01\0\0\0\0\0\0\x03one\x02\0\0\0\0\0\0\x04oops\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\x03two\x02\0\0";
+
+    #[tokio::test]
+    async fn output_reaches_memory_that_was_never_written() {
+        let framed = &b"\x01\0\0\0\0\0\0\x05hello\x02\0\0\0\0\0\0\x01x"[..];
+        let mut joined = Joined::new(BufReader::new(framed));
+        let mut buffer = BytesMut::with_capacity(64);
+        while joined.read_buf(&mut buffer).await.unwrap() > 0 {}
+        assert_eq!(&buffer[..], b"hello");
+    }
 
     #[test]
     fn frames_come_apart_wherever_the_stream_is_cut() {
