@@ -153,7 +153,12 @@ fn warn_of_several(
         return;
     }
     let all: Vec<String> = locks.iter().map(|(file, _)| format!("`{file}`")).collect();
-    let why = if lock.is_some() { "wins" } else { "is named by packageManager and has no lockfile" };
+    let first = locks.first().is_some_and(|(_, owner)| *owner == manager.name());
+    let why = match lock {
+        Some(_) if first => "wins, because its lockfile comes first of pnpm, bun, yarn, npm",
+        Some(_) => "wins, because packageManager names it",
+        None => "is named by packageManager and has no lockfile",
+    };
     let message = if locks.len() > 1 {
         format!("several lockfiles: {}; {} {why}", all.join(", "), manager.name())
     } else {
