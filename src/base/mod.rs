@@ -1,7 +1,9 @@
 //! What every room stands on: ids, paths, faults, tasks, processes, time. Knows no noun of the product.
 
+pub mod backoff;
 pub mod clock;
 pub mod fault;
+pub mod files;
 pub mod home;
 pub mod ids;
 pub mod printable;

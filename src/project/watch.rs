@@ -326,7 +326,6 @@ impl Eyes {
             watcher
                 .watch(path, notify::RecursiveMode::NonRecursive)
                 .inspect_err(
-                    |error| tracing::debug!(error = %error, "a folder cannot be watched, it is rescanned"),
                 )
                 .is_ok()
         };

@@ -7,6 +7,18 @@ use super::Store;
 use crate::base::ids::NodeId;
 
 impl Store {
+    /// Whether this is the first time the node asks about `what`; it is not from now on.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn first_time(&self, what: &'static str) -> Result<bool, Error> {
+        self.call(move |connection| {
+            let key = format!("done:{what}");
+            Ok(connection.execute("INSERT OR IGNORE INTO node (key, value) VALUES (?1, '1')", [key])? == 1)
+        })
+        .await
+    }
+
     /// This node's id; made at the first call and the same for ever after.
     ///
     /// # Errors

@@ -337,6 +337,31 @@ impl Workspaces {
         }
     }
 
+    /// Shows a view; what did not change but for its time is not shown again.
+    pub(super) fn publish(&self, view: View) {
+        self.views.send_if_modified(|views| {
+            let place = views.iter().position(|other| other.id == view.id);
+            if let Some(old) = place.map(|place| &views[place])
+                && (View { updated_at: view.updated_at, ..View::clone(old) }) == view
+            {
+                return false;
+            }
+            let mut next: Vec<Arc<View>> =
+                views.iter().filter(|other| other.id != view.id).cloned().collect();
+            next.push(Arc::new(view));
+            next.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.id.cmp(&b.id)));
+            *views = Arc::new(next);
+            true
+        });
+    }
+
+    /// Takes a workspace that is gone out of the views.
+    pub(super) fn forget(&self, id: &WorkspaceId) {
+        self.views.send_modify(|views| {
+            *views = Arc::new(views.iter().filter(|view| view.id != *id).cloned().collect());
+        });
+    }
+
     async fn desire(&self, key: &str, desired: Desired) -> Result<Arc<View>, Error> {
         let view = self.find(key)?;
         self.store.desire(&view.id, desired, clock::now()).await?;

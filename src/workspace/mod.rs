@@ -6,14 +6,27 @@
 //! at any point and starting it again converges. [`Workspaces`] is the handle the doors hold: it changes what is wanted,
 //! nudges, and reads the views.
 
-pub mod control;
+mod apply;
+mod attach;
+mod context;
+mod control;
 mod folders;
+mod image;
 mod plan;
+mod prepare;
+mod routes;
 pub mod status;
+mod supervisor;
+mod view;
+mod worker;
 
+pub use context::Context;
+pub use context::Settings;
 pub use control::Error;
 pub use control::Run;
 pub use control::RunOutcome;
 pub use control::Views;
 pub use control::Workspaces;
+pub use routes::compile as compile_routes;
 pub use status::View;
+pub use supervisor::run;

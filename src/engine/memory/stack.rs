@@ -53,6 +53,26 @@ pub struct Object {
     pub external: bool,
     #[serde(default)]
     labels: Value,
+    #[serde(default)]
+    ipam: Ipam,
+}
+
+#[derive(Debug, Default, Clone, Deserialize)]
+struct Ipam {
+    #[serde(default)]
+    config: Vec<Pool>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Pool {
+    subnet: String,
+}
+
+impl Object {
+    /// The subnets it asks for.
+    pub fn subnets(&self) -> Vec<String> {
+        self.ipam.config.iter().map(|pool| pool.subnet.clone()).collect()
+    }
 }
 
 impl File {

@@ -152,10 +152,12 @@ impl State {
         }
     }
 
-    fn ensure_network(&mut self, name: &str, labels: Labels) {
+    fn ensure_network(&mut self, name: &str, labels: Labels, mut subnets: Vec<String>) {
         if !self.networks.contains_key(name) {
             let id = self.id();
-            let subnets = vec![format!("172.31.{}.0/28", self.networks.len())];
+            if subnets.is_empty() {
+                subnets.push(format!("172.31.{}.0/28", self.networks.len()));
+            }
             self.tell("network", "create", &labels);
             self.networks.insert(name.to_owned(), Network { id, name: name.to_owned(), subnets, labels });
         }
@@ -168,7 +170,7 @@ impl State {
             match (object.external, self.networks.contains_key(&name)) {
                 (true, false) => return Err(missing("network", &name)),
                 (true, true) => (),
-                (false, _) => self.ensure_network(&name, marked(stack, object.labels())),
+                (false, _) => self.ensure_network(&name, marked(stack, object.labels()), object.subnets()),
             }
         }
         for (key, object) in &file.volumes {
