@@ -25,4 +25,6 @@ pub mod ops;
 
 pub mod api;
 
+pub mod node;
+
 pub mod cli;

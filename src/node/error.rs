@@ -1,0 +1,85 @@
+//! Why a node cannot start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::api;
+use crate::base::fault;
+use crate::router;
+use crate::store;
+
+/// Why the node cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A directory cannot be made or read.
+    #[error("cannot use {}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another node runs with this home.
+    #[error("another node already runs with the home {}", home.display())]
+    Locked {
+        /// The home.
+        home: PathBuf,
+    },
+    /// The web port cannot be had.
+    #[error(transparent)]
+    Web(#[from] router::BindError),
+    /// The control port cannot be had.
+    #[error("cannot open the control port `{address}`")]
+    Control {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The state cannot be opened.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// `network.range` is none.
+    #[error("`network.range` is not a range of IPv4 addresses: `{text}`")]
+    Range {
+        /// As given.
+        text: String,
+    },
+    /// The one-time claim cannot be made.
+    #[error(transparent)]
+    Claim(#[from] api::auth::Error),
+}
+
+impl fault::Explain for Error {
+    fn kind(&self) -> fault::Kind {
+        match self {
+            Self::Directory { .. } => fault::Kind::Unavailable,
+            Self::Locked { .. } | Self::Control { .. } => fault::Kind::Conflict,
+            Self::Web(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Claim(error) => error.kind(),
+            Self::Range { .. } => fault::Kind::Invalid,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Directory { path, .. } => {
+                Some(format!("make {} a directory this user can write", path.display()))
+            }
+            Self::Locked { .. } => {
+                Some("stop the other node, or give this one a home of its own: NEXUS_HOME".to_owned())
+            }
+            Self::Control { .. } => Some(
+                "stop what listens there, or choose another address with `control.listen` (NEXUS_CONTROL_LISTEN)"
+                    .to_owned(),
+            ),
+            Self::Web(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Claim(error) => error.hint(),
+            Self::Range { .. } => Some("write it like `10.213.0.0/16`".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The composition root: opens what the rooms need, runs their tasks, closes them in order.
+//!
+//! Tasks: the workspace supervisor (which owns the folder watch and the workers), the router's listener, the control
+//! port's and the local socket's. Everything hangs on one token; cancelling it closes the node.
+
+mod error;
+mod lock;
+mod sample;
+mod settings;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::api;
+use crate::base::backoff::Backoff;
+use crate::base::clock;
+use crate::base::fault;
+use crate::base::home::Home;
+use crate::base::ids::NodeId;
+use crate::base::tasks::TaskGroup;
+use crate::config;
+use crate::engine;
+use crate::engine::Engine;
+use crate::engine::docker::Docker;
+use crate::engine::mounts::Mapping;
+use crate::ops::doctor;
+use crate::router;
+use crate::store::Store;
+use crate::workspace;
+use crate::workspace::Context;
+use crate::workspace::Workspaces;
+
+pub use error::Error;
+
+/// Time for everything to end after the first signal.
+const CLOSE: Duration = Duration::from_secs(15);
+
+/// Runs the node until the token is cancelled.
+///
+/// # Errors
+/// When it cannot start; everything is reserved before anything serves.
+pub async fn run(config: config::Settings, token: CancellationToken) -> Result<(), Error> {
+    let home = Home::new(&config.home);
+    for directory in [home.root(), config.workspaces_dir.as_path()] {
+        std::fs::create_dir_all(directory)
+            .map_err(|source| Error::Directory { path: directory.to_owned(), source })?;
+    }
+    let _lock = lock::take(&home)?;
+    let web = router::bind(config.web_listen).await?;
+    let control = bind_control(config.control_listen).await?;
+    let local = api::listen::bind_local(&home.socket())
+        .map_err(|source| Error::Directory { path: home.socket(), source })?;
+    let store = Store::open(&home.database())?;
+    let node = store.node_id().await?;
+    sample::place(&store, &config.workspaces_dir).await?;
+    let engine: Arc<dyn Engine> = Arc::new(Docker::new(&engine::docker::Settings {
+        socket: config.engine_socket.clone(),
+        compose_home: home.root().join("compose"),
+        call_timeout: config.engine_timeout,
+    }));
+
+    let mut tasks = TaskGroup::new("node", &token);
+    let workspaces =
+        Workspaces::new(store.clone(), Arc::clone(&engine), home.clone(), config.workspaces_dir.clone());
+    let api = api::Api::new(api::Parts {
+        workspaces: workspaces.clone(),
+        engine: Arc::clone(&engine),
+        store: store.clone(),
+        home: home.clone(),
+        settings: settings::api(&config)?,
+        facts: facts(&node, &config, tasks.token()),
+        doctor: doctor_subject(&config, &engine, &home, &node),
+    });
+    api.tokens().ensure_claim().await?;
+    let (_routes, doors) = api::rest::router(&api);
+    tasks.spawn("control port", api::listen::serve_control(control, doors.clone(), tasks.token()));
+    tasks.spawn("local socket", api::listen::serve_local(local, doors, tasks.token()));
+
+    let routes = settings::router(&config);
+    let (table_sender, table) = watch::channel(Arc::new(router::Table::compile(vec![], routes.clone())));
+    tasks.spawn("routes", publish_routes(workspaces.clone(), routes, table_sender, tasks.token()));
+    let metrics = Arc::new(router::Metrics::default());
+    tasks.spawn("web port", router::serve(web, table, router::Limits::default(), metrics, tasks.token()));
+
+    // Only the engine can say where our paths are on its host; until it answers nothing can be run anyway.
+    if let Some(mapping) = mapping(engine.as_ref(), &token).await {
+        let settings = settings::workspace(&config, &mapping)?;
+        let context = Arc::new(Context::new(node, settings, store, engine, home));
+        tasks.spawn("workspaces", workspace::run(context, workspaces, tasks.token()));
+    }
+
+    token.cancelled().await;
+    tasks.close(CLOSE).await;
+    Ok(())
+}
+
+/// Waits for the engine; `None` when the node is to close first.
+async fn mapping(engine: &dyn Engine, token: &CancellationToken) -> Option<Mapping> {
+    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+    loop {
+        match Mapping::observe(engine).await {
+            Ok(mapping) => return Some(mapping),
+            Err(error) => tracing::warn!(error = %fault::chain(&error), "the engine does not answer"),
+        }
+        tokio::select! {
+            // Cancel-safe: both arms only wait.
+            () = token.cancelled() => return None,
+            () = tokio::time::sleep(backoff.next()) => {}
+        }
+    }
+}
+
+async fn bind_control(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Control { address, source })
+}
+
+fn facts(node: &NodeId, config: &config::Settings, closing: CancellationToken) -> api::Facts {
+    // Nothing reports troubles of the node as a whole yet but the doctor, which looks for itself.
+    let (_, troubles) = watch::channel(Vec::new());
+    let doors = [("web", config.web_listen), ("control", config.control_listen)];
+    api::Facts {
+        id: node.clone(),
+        started_at: clock::now(),
+        directory: config.workspaces_dir.clone(),
+        listeners: doors.map(|(name, address)| (name.to_owned(), format!("http://{address}"))).into(),
+        troubles,
+        closing,
+    }
+}
+
+fn doctor_subject(
+    config: &config::Settings,
+    engine: &Arc<dyn Engine>,
+    home: &Home,
+    node: &NodeId,
+) -> doctor::Subject {
+    let doors = [("web", config.web_listen), ("control", config.control_listen)];
+    doctor::Subject {
+        engine: Arc::clone(engine),
+        home: home.clone(),
+        directory: config.workspaces_dir.clone(),
+        listeners: doors.map(|(name, address)| (name.to_owned(), address)).into(),
+        agent: settings::agent_path(config),
+        images: settings::images_path(config),
+        node: Some(node.clone()),
+        serving: true,
+        registry: None,
+    }
+}
+
+/// Compiles the router's table anew whenever a view changes.
+async fn publish_routes(
+    workspaces: Workspaces,
+    settings: router::Settings,
+    table: watch::Sender<Arc<router::Table>>,
+    token: CancellationToken,
+) {
+    let mut views = workspaces.views();
+    loop {
+        let current = views.borrow_and_update().clone();
+        table.send_replace(Arc::new(workspace::compile_routes(&current, &settings)));
+        tokio::select! {
+            // Cancel-safe: each arm only waits.
+            () = token.cancelled() => return,
+            changed = views.changed() => if changed.is_err() { return },
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Every room's settings, composed from the node's configuration.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::api;
+use crate::compose::Subnet;
+use crate::config;
+use crate::config::Registry;
+use crate::engine::mounts::Mapping;
+use crate::model::project::Limits;
+use crate::router;
+use crate::workspace;
+
+use super::Error;
+
+/// Where the appliance's image keeps its own files.
+const SHARE: &str = "/usr/share/nexus";
+
+/// The agent binary: as configured, else beside this program, else where the image has it.
+pub fn agent_path(config: &config::Settings) -> PathBuf {
+    let beside = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join("nexus-agent")));
+    let candidates = [config.agent_path.clone(), beside, Some(Path::new(SHARE).join("agent/nexus-agent"))];
+    let mut candidates = candidates.into_iter().flatten().peekable();
+    let first = candidates.peek().cloned().unwrap_or_default();
+    if config.agent_path.is_some() { first } else { candidates.find(|path| path.exists()).unwrap_or(first) }
+}
+
+/// The runtime images' Dockerfiles: as configured, else where the image has them.
+pub fn images_path(config: &config::Settings) -> PathBuf {
+    config.images_dir.clone().unwrap_or_else(|| Path::new(SHARE).join("images"))
+}
+
+/// What a workspace may use, from the configuration.
+fn limits(config: &config::Settings) -> Limits {
+    Limits {
+        cpus: Some(config.limits_cpus),
+        memory_bytes: Some(config.limits_memory_bytes),
+        pids: Some(u32::try_from(config.limits_pids).unwrap_or(u32::MAX)),
+    }
+}
+
+/// The workspace room's settings.
+///
+/// # Errors
+/// When `network.range` is none.
+pub fn workspace(config: &config::Settings, mapping: &Mapping) -> Result<workspace::Settings, Error> {
+    // An empty value is how a compose file says "none".
+    let bundle = config.engine_ca_bundle.clone().filter(|path| path.is_file());
+    Ok(workspace::Settings {
+        directory: config.workspaces_dir.clone(),
+        settle: config.project_settle,
+        rescan: config.project_rescan,
+        limits: limits(config),
+        ca_bundle: bundle
+            .as_deref()
+            .and_then(|path| mapping.on_host(path))
+            .map(|path| path.display().to_string()),
+        build_ca_bundle: bundle,
+        network_range: network_range(config)?,
+        registry: config.images_registry == Registry::Auto,
+        images: images_path(config),
+        agent: agent_path(config),
+    })
+}
+
+/// The range workspaces' networks are taken from.
+///
+/// # Errors
+/// When it is none.
+pub fn network_range(config: &config::Settings) -> Result<Subnet, Error> {
+    Subnet::parse(&config.network_range).ok_or_else(|| Error::Range { text: config.network_range.clone() })
+}
+
+/// The router's settings.
+pub fn router(config: &config::Settings) -> router::Settings {
+    router::Settings {
+        base_hosts: config.web_hosts.clone(),
+        control_port: config.control_listen.port(),
+        drop_into: config.workspaces_dir.display().to_string(),
+    }
+}
+
+/// The control port's settings.
+///
+/// # Errors
+/// When `network.range` is none.
+pub fn api(config: &config::Settings) -> Result<api::Settings, Error> {
+    let hosts = config.control_hosts.clone();
+    Ok(api::Settings {
+        names: api::origin::Names { hosts, ..api::origin::Names::default() },
+        refuse: vec![network_range(config)?],
+        control_url: format!("http://localhost:{}", config.control_listen.port()),
+    })
+}
