@@ -322,13 +322,7 @@ impl Eyes {
     /// Watches the directory and the top level of each folder. A folder replaced under the same name is watched anew.
     fn follow<'a>(&mut self, directory: &Path, names: impl Iterator<Item = &'a String>) {
         let Some(watcher) = &mut self.watcher else { return };
-        let mut add = |path: &Path| {
-            watcher
-                .watch(path, notify::RecursiveMode::NonRecursive)
-                .inspect_err(
-                )
-                .is_ok()
-        };
+        let mut add = |path: &Path| watcher.watch(path, notify::RecursiveMode::NonRecursive).is_ok();
         let current: HashSet<String> = names.cloned().collect();
         if self.followed.is_empty() {
             add(directory);

@@ -4,10 +4,12 @@
 
 mod agent;
 mod api;
+mod appliance;
 mod browser;
 mod cli;
 mod compose;
 mod detect;
 mod engine;
+mod lifecycle;
 mod router;
 mod tidy;
