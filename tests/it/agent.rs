@@ -133,7 +133,7 @@ impl Bench {
     async fn until(&mut self, what: &str, wish: impl Fn(&Status) -> bool) -> Status {
         let name = self.name("app");
         let status = &mut self.handle.as_mut().unwrap().status;
-        let seen = tokio::time::timeout(Duration::from_secs(8), status.wait_for(wish)).await;
+        let seen = tokio::time::timeout(Duration::from_secs(30), status.wait_for(wish)).await;
         if let Ok(seen) = seen {
             return seen.unwrap().clone();
         }
@@ -313,6 +313,7 @@ async fn dependencies_are_installed_only_when_their_inputs_change() {
     bench.flush().await;
     let started = Instant::now();
     while !log(&bench.name("app")).contains("second") {
+        bench.flush().await;
         assert!(started.elapsed() < Duration::from_secs(10), "{}", log(&bench.name("app")));
     }
     bench.until("running", running).await;
@@ -352,15 +353,20 @@ async fn ends_are_told_apart() {
 
     // Orphans are reaped: none of these stays behind as a zombie.
     bench.write("job.sh", "for i in 1 2 3; do (sleep 0.05 & ); done; sleep 1000");
-    bench.until("running", |status| status.report.phase == Phase::Ready).await;
     let started = Instant::now();
     loop {
+        bench.flush().await;
         let states = bench.inside(&["sh", "-c", "cat /proc/[0-9]*/status"]);
         let orphans = states.lines().filter(|line| *line == "Name:\tsleep").count();
         if orphans == 1 && !states.contains("zombie") {
             break;
         }
-        assert!(started.elapsed() < Duration::from_secs(10), "{states}");
+        let status = bench.handle.as_ref().unwrap().status.borrow().clone();
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "{status:#?}\n{}\n{states}",
+            log(&bench.name("app"))
+        );
     }
 
     bench.write("job.sh", "perl -e '$x = q(x) x 4e8; sleep 1000'");

@@ -169,6 +169,9 @@ impl<'a> Watch<'a> {
         self.reporter.update(|report| {
             report.phase = if ready { Phase::Ready } else { Phase::Starting };
             report.port = self.port.map(|listener| listener.port);
+            if self.port.is_some() {
+                report.failure = None;
+            }
             report.notes.clear();
             if let Some(port) = self.port.filter(|port| self.forwards.contains_key(&port.port)) {
                 report.notes.push(format!(

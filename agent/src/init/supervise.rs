@@ -186,6 +186,8 @@ impl Supervisor {
             () = change => {
                 settle(progress).await;
                 self.seen.set(progress.borrow_and_update().changes);
+                // It was about a source that is no more.
+                self.reporter.update(|report| report.failure = None);
             }
             () = timer => {}
         }
