@@ -3,10 +3,18 @@
 use std::path::Path;
 use std::process::Output;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use clap::CommandFactory as _;
 use serde_json::Value;
 use tokio::process::Command;
+
+use nexus::engine;
+use nexus::engine::memory::Fault;
+use nexus::engine::memory::Memory;
+use nexus::engine::memory::Program;
+use nexus::engine::memory::When;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::api::harness::DEADLINE;
 use crate::api::harness::TestApi;
@@ -225,4 +233,87 @@ async fn settings_are_shown_with_their_origin_and_mistakes_with_their_place() {
     assert!(talk(&wrong).contains("config.yaml:2:"), "{wrong:?}");
     let client = nexus(home.path(), &["status"]).await;
     assert_eq!(client.status.code(), Some(7), "a client needs no settings: {client:?}");
+}
+
+/// A node whose one workspace `shop` has a running container, in which `tool` is a program.
+async fn shop(prints: &[u8]) -> (Arc<Memory>, TestApi) {
+    let own = format!("nexus/runtime-static:{}", env!("CARGO_PKG_VERSION"));
+    let engine = Arc::new(Memory::new(&[&own, "nexus/agent:test"]));
+    engine.behave(vec![engine::Output::Out(bytes::Bytes::copy_from_slice(prints))], 0);
+    let tool: Program = Arc::new(|_, exec, mut io| {
+        let text = format!("{:?} {:?} \x1b[1m", exec.argv, exec.env);
+        Box::pin(async move {
+            io.write_all(text.as_bytes()).await.unwrap();
+            7
+        })
+    });
+    engine.program("tool", tool);
+    let node = TestApi::live(engine.clone()).await;
+    assert!(node.nexus(&["ws", "create", "shop", "--template", "hello"]).await.status.success());
+    let mut views = node.api.workspaces().views();
+    let running =
+        views.wait_for(|views| views.iter().any(|view| view.services.iter().any(|s| s.state == "running")));
+    tokio::time::timeout(DEADLINE, running).await.expect("a running container").unwrap();
+    (engine, node)
+}
+
+#[tokio::test]
+async fn a_program_runs_inside_and_its_code_comes_out() {
+    let (_engine, node) = shop(b"").await;
+    let run = node.nexus(&["ws", "run", "shop", "--env", "A=b c", "--", "tool", "--flag", "$HOME; x"]).await;
+    assert_eq!(run.status.code(), Some(7), "{run:?}");
+    assert_eq!(
+        out(&run),
+        "[\"tool\", \"--flag\", \"$HOME; x\"] [(\"A\", \"b c\")] \x1b[1m",
+        "a pipe gets every byte"
+    );
+    let json: Value = node.json(&["ws", "run", "shop", "--", "tool"]).await;
+    assert_eq!((&json["exit_code"], &json["timed_out"]), (&Value::from(7), &Value::from(false)));
+    let none = node.nexus(&["ws", "run", "shop", "--service", "db", "--", "tool"]).await;
+    assert!(none.status.code() == Some(125) && talk(&none).contains("no service `db`"), "{none:?}");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_workspace_is_shown_stopped_started_and_removed() {
+    let (_engine, node) = shop(b"one\ntwo \x1b[2J\n").await;
+    let show = node.nexus(&["ws", "show", "shop"]).await;
+    assert!(out(&show).contains("kind") && out(&show).contains("because: "), "{show:?}");
+    let compose = node.nexus(&["ws", "show", "shop", "--compose"]).await;
+    assert!(out(&compose).contains("cap_drop"), "{compose:?}");
+    let logs = node.nexus(&["ws", "logs", "shop", "--tail", "10"]).await;
+    assert_eq!(out(&logs), "one\ntwo \x1b[2J\n", "{logs:?}");
+    let logs = node.nexus(&["ws", "logs", "shop", "--json"]).await;
+    assert_eq!(out(&logs).lines().next(), Some("{\"line\":\"one\"}"), "{logs:?}");
+
+    let stop = node.nexus(&["ws", "stop", "shop", "--wait"]).await;
+    assert!(stop.status.success() && talk(&stop).ends_with("`shop` is stopped\n"), "{stop:?}");
+    let run = node.nexus(&["ws", "run", "shop", "--", "tool"]).await;
+    assert!(run.status.code() == Some(125) && talk(&run).contains("nexus workspace start shop"), "{run:?}");
+    assert!(node.nexus(&["ws", "start", "shop"]).await.status.success());
+
+    let plan = node.nexus(&["ws", "remove", "shop", "--dry-run"]).await;
+    assert!(
+        out(&plan).contains("remove folder shop (to the trash)") && out(&plan).contains("keep volume"),
+        "{plan:?}"
+    );
+    let unasked = node.nexus(&["ws", "remove", "shop"]).await;
+    assert_eq!(unasked.status.code(), Some(6), "{unasked:?}");
+    assert!(node.directory.join("shop").is_dir());
+    let removed = node.nexus(&["ws", "remove", "shop", "--yes", "--wait"]).await;
+    assert!(removed.status.success() && !node.directory.join("shop").exists(), "{removed:?}");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn waiting_ends_when_the_workspace_fails() {
+    let (engine, node) = shop(b"Error: no such module\n").await;
+    engine.fault(When::Every("up"), Fault::Refuse("no space for it".to_owned()));
+    let restart = node.nexus(&["ws", "create", "other", "--template", "hello", "--wait"]).await;
+    assert!(!restart.status.success(), "{restart:?}");
+    assert!(
+        talk(&restart).contains("error: `other` failed") && talk(&restart).contains("no space"),
+        "{restart:?}"
+    );
+    node.close().await;
 }

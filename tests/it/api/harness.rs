@@ -1,6 +1,7 @@
 //! An API in this process on a port and a socket of its own, and a client that sends exactly what it is told.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +13,16 @@ use nexus::base::clock;
 use nexus::base::home::Home;
 use nexus::base::ids::NodeId;
 use nexus::base::tasks::TaskGroup;
+use nexus::compose::Subnet;
+use nexus::engine::Engine;
 use nexus::engine::docker;
+use nexus::engine::memory::Memory;
+use nexus::model::project::Limits;
 use nexus::ops::doctor;
 use nexus::store::Store;
+use nexus::workspace;
 use nexus::workspace::Workspaces;
+use tempfile::TempDir;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWrite;
@@ -38,7 +45,7 @@ pub struct TestApi {
     pub troubles: watch::Sender<Vec<api::Trouble>>,
     closing: CancellationToken,
     tasks: TaskGroup,
-    _home: tempfile::TempDir,
+    _temp: TempDir,
 }
 
 /// What came back.
@@ -71,18 +78,28 @@ impl TestApi {
         Self::with(api::Settings::default()).await
     }
 
-    pub async fn with(mut settings: api::Settings) -> Self {
+    /// Nothing answers where the engine should be.
+    pub async fn with(settings: api::Settings) -> Self {
         let temp = tempfile::tempdir().unwrap();
+        let engine = docker::Docker::new(&docker::Settings {
+            socket: format!("unix://{}", temp.path().join("no-engine.sock").display()),
+            compose_home: temp.path().join("compose"),
+            call_timeout: Duration::from_secs(2),
+        });
+        Self::on(temp, Arc::new(engine), settings, false).await
+    }
+
+    /// Workspaces live, on an engine in memory.
+    pub async fn live(engine: Arc<Memory>) -> Self {
+        Self::on(tempfile::tempdir().unwrap(), engine, api::Settings::default(), true).await
+    }
+
+    async fn on(temp: TempDir, engine: Arc<dyn Engine>, mut settings: api::Settings, live: bool) -> Self {
         let home = Home::new(temp.path().join("home"));
         let directory = temp.path().join("workspaces");
         std::fs::create_dir_all(home.root()).unwrap();
         std::fs::create_dir_all(&directory).unwrap();
         let store = Store::open(&home.database()).unwrap();
-        let engine = Arc::new(docker::Docker::new(&docker::Settings {
-            socket: format!("unix://{}", temp.path().join("no-engine.sock").display()),
-            compose_home: home.root().join("compose"),
-            call_timeout: Duration::from_secs(2),
-        }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         settings.control_url = format!("http://{address}");
@@ -108,15 +125,23 @@ impl TestApi {
             serving: true,
             registry: None,
         };
+        let (facts_id, store_again) = (facts.id.clone(), store.clone());
         let parts = api::Parts { workspaces, engine, store, home: home.clone(), settings, facts, doctor };
         let api = Api::new(parts);
         api.tokens().ensure_claim().await.unwrap();
+        let mut tasks = TaskGroup::new("test", &closing);
+        if live {
+            std::fs::write(temp.path().join("agent"), "#!").unwrap();
+            let settings = workspace_settings(temp.path());
+            let (workspaces, engine) = (api.workspaces().clone(), Arc::clone(api.engine()));
+            let context = workspace::Context::new(facts_id, settings, store_again, engine, home.clone());
+            tasks.spawn("workspaces", workspace::run(Arc::new(context), workspaces, tasks.token()));
+        }
         let (routes, router) = api::rest::router(&api);
         let local = api::listen::bind_local(&home.socket()).unwrap();
-        let mut tasks = TaskGroup::new("test", &closing);
         tasks.spawn("control", api::listen::serve_control(listener, router.clone(), tasks.token()));
         tasks.spawn("local", api::listen::serve_local(local, router, tasks.token()));
-        Self { api, routes, address, socket: home.socket(), directory, troubles, closing, tasks, _home: temp }
+        Self { api, routes, address, socket: home.socket(), directory, troubles, closing, tasks, _temp: temp }
     }
 
     pub async fn close(self) {
@@ -146,6 +171,21 @@ impl TestApi {
     /// Sends bytes and reads until the other side closes.
     pub async fn raw(&self, request: &str) -> Answer {
         exchange(TcpStream::connect(self.address).await.unwrap(), request.as_bytes()).await
+    }
+}
+
+fn workspace_settings(root: &Path) -> workspace::Settings {
+    workspace::Settings {
+        directory: root.join("workspaces"),
+        settle: Duration::from_millis(40),
+        rescan: Duration::from_secs(1),
+        limits: Limits::default(),
+        ca_bundle: None,
+        build_ca_bundle: None,
+        network_range: Subnet::parse("10.213.0.0/16").unwrap(),
+        registry: false,
+        images: root.join("images"),
+        agent: root.join("agent"),
     }
 }
 
