@@ -132,7 +132,7 @@ mod tests {
     enum Node {
         File(u8),
         Link(u8),
-        Directory(BTreeMap<String, Node>),
+        Directory(BTreeMap<String, Self>),
     }
 
     fn node() -> impl Strategy<Value = Node> {

@@ -146,7 +146,7 @@ fn load(path: &Path, identity: Identity) -> (Tree, bool) {
     let mut records = Records(&content);
     let ours = Record::Root { version: VERSION, inode: identity.inode, born: identity.born };
     let (mut entries, mut complete) = (Tree::new(), false);
-    if !records.next().is_some_and(|first| format!("{first:?}") == format!("{ours:?}")) {
+    if records.next().is_none_or(|first| format!("{first:?}") != format!("{ours:?}")) {
         return (entries, complete);
     }
     for record in records {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::api;
+use crate::compose;
 use crate::compose::Subnet;
 use crate::config;
 use crate::config::Registry;
@@ -86,10 +87,10 @@ pub fn router(config: &config::Settings) -> router::Settings {
 /// # Errors
 /// When `network.range` is none.
 pub fn api(config: &config::Settings) -> Result<api::Settings, Error> {
-    let hosts = config.control_hosts.clone();
+    let hosts = config.control_hosts.iter().cloned().chain(api::listen::machine_names()).collect();
     Ok(api::Settings {
-        names: api::origin::Names { hosts, ..api::origin::Names::default() },
-        refuse: vec![network_range(config)?],
+        names: api::origin::Names { hosts },
+        refuse: compose::subnet_ranges(network_range(config)?),
         control_url: format!("http://localhost:{}", config.control_listen.port()),
     })
 }

@@ -37,16 +37,11 @@ struct Session {
 }
 
 /// See the module.
+#[derive(Default)]
 pub struct Attachment {
     session: Option<Session>,
     probed: Option<SocketAddr>,
     probing: Option<Backoff>,
-}
-
-impl Default for Attachment {
-    fn default() -> Self {
-        Self { session: None, probed: None, probing: None }
-    }
 }
 
 impl Attachment {

@@ -83,8 +83,9 @@ pub async fn resolve(
     if context.engine.image(&reference).await?.is_none() {
         let _permit = context.builds.acquire().await;
         if context.engine.image(&reference).await?.is_none() {
-            let _ = progress
-                .try_send(engine::Progress { message: format!("building the runtime image for {own}") });
+            progress
+                .try_send(engine::Progress { message: format!("building the runtime image for {own}") })
+                .ok();
             context.engine.build(&build(context, own, &reference), progress.clone()).await?;
         }
     }

@@ -232,7 +232,7 @@ async fn follow(
     context.engine.about().await?;
     backoff.reset();
     // The receiver ends with the supervisor; there is nobody to tell then.
-    let _ = news.send(News::Session).await;
+    news.send(News::Session).await.ok();
     while let Some(event) = events.next().await {
         let event = event?;
         let id = event.labels.get(engine::label::WORKSPACE).and_then(|text| WorkspaceId::parse(text));
@@ -241,7 +241,7 @@ async fn follow(
             continue;
         }
         if let Some(id) = id {
-            let _ = news.try_send(News::Hint(id));
+            news.try_send(News::Hint(id)).ok();
         }
     }
     Ok(())

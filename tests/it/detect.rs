@@ -136,9 +136,14 @@ fn shown(detection: &Detection, key: &str) -> String {
 }
 
 /// Each is broken in its own way and must be told with its file and, where the text parses up to somewhere, its place.
+/// Line and column, 1-based.
+type Place = (usize, usize);
+/// Prepares a project.
+type Arrange<'a> = &'a dyn Fn(&Path);
+
 #[test]
 fn broken_manifests_are_told_with_their_place() {
-    let cases: [(&str, &str, Option<(usize, usize)>); 30] = [
+    let cases: [(&str, &str, Option<Place>); 30] = [
         ("package.json", "", Some((1, 1))),
         ("package.json", "{", Some((1, 1))),
         ("package.json", "{\n  \"name\": \"x\",\n}\n", Some((3, 1))),
@@ -203,7 +208,7 @@ fn links_never_lead_out_nor_round_and_round() {
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("package.json"), "{\"scripts\":{\"start\":\"node secret.js\"}}").unwrap();
     let out = outside.path();
-    let cases: [(&str, &dyn Fn(&Path)); 12] = [
+    let cases: [(&str, Arrange<'_>); 12] = [
         ("to itself", &|root| symlink("package.json", root.join("package.json")).unwrap()),
         ("to each other", &|root| {
             symlink("b", root.join("a")).unwrap();

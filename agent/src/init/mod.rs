@@ -113,7 +113,7 @@ pub async fn run(options: Options) -> Result<u8, InitError> {
     let copy = Copy::open(&options.folder, &options.state).map_err(folder)?;
     let listener = serve::bind(&options.socket)
         .map_err(|source| InitError::Socket { name: options.socket.clone(), source })?;
-    let reporter = Arc::new(Reporter::new());
+    let reporter = Arc::new(Reporter::default());
     let control = Arc::new(Control::new(copy, reporter.subscribe()));
     let children = Arc::new(Children::default());
     let mut signals = Signals::new().map_err(InitError::Signals)?;

@@ -16,18 +16,13 @@ use crate::report::Report;
 /// How long a program's last output may take after its end: something it left behind may hold the pipe for ever.
 const DRAIN: Duration = Duration::from_millis(200);
 
-/// The one place the report is changed.
-#[derive(Debug)]
+/// The one place the report is changed; it says nothing at first.
+#[derive(Debug, Default)]
 pub struct Reporter {
     report: watch::Sender<Report>,
 }
 
 impl Reporter {
-    /// A report that says nothing yet.
-    pub fn new() -> Self {
-        Self { report: watch::Sender::new(Report::default()) }
-    }
-
     /// Where it is read.
     pub fn subscribe(&self) -> watch::Receiver<Report> {
         self.report.subscribe()
@@ -181,7 +176,7 @@ mod tests {
 
     #[test]
     fn only_the_last_lines_are_kept_and_a_working_program_wakes_nobody() {
-        let reporter = Reporter::new();
+        let reporter = Reporter::default();
         let mut reader = reporter.subscribe();
         for number in 0..report::LINES + 7 {
             reporter.line(number.to_string());

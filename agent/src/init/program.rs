@@ -80,14 +80,13 @@ impl<'a> Watch<'a> {
     /// Often while something is about to happen, seldom when nothing has for long.
     fn pace(&self, quiet: Duration) -> Duration {
         let waiting = self.expectation.http && self.port.is_none();
-        let millis = match quiet.as_secs() {
-            0..3 if waiting => 5,
-            0..30 if waiting => 25,
-            0..3 => 50,
-            0..120 if waiting => 100,
-            0..60 => 1_000,
-            _ if waiting => 1_000,
-            _ => 5_000,
+        let millis = match (waiting, quiet.as_secs()) {
+            (true, 0..3) => 5,
+            (true, 3..30) => 25,
+            (true, 30..120) => 100,
+            (false, 0..3) => 50,
+            (true, _) | (false, 3..60) => 1_000,
+            (false, _) => 5_000,
         };
         Duration::from_millis(millis)
     }

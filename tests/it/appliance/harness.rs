@@ -101,8 +101,7 @@ impl TestNode {
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             // SIGKILL to a process this test started; waiting reaps it.
-            let _ = child.kill();
-            let _ = child.wait();
+            child.kill().and_then(|()| child.wait()).ok();
         }
     }
 

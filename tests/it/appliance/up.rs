@@ -79,7 +79,7 @@ impl Drop for Appliance {
         let status =
             status.ok().and_then(|output| serde_json::from_slice::<serde_json::Value>(&output.stdout).ok());
         // Whoever takes the node down first leaves nobody who would start its workspaces again.
-        let _ = self.command("docker").args(["compose", "down", "--volumes", "--timeout", "20"]).output();
+        drop(self.command("docker").args(["compose", "down", "--volumes", "--timeout", "20"]).output());
         if let Some(id) = status.as_ref().and_then(|status| status["id"].as_str()) {
             remove_labelled(&format!("nexus.node={id}"));
         }
