@@ -12,7 +12,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escape(text, |_| false)
 }
 
-/// Text of several lines: line ends and tabs stay, everything else is treated as in [`line`].
+/// Text of several lines: line ends and tabs stay, everything else is treated as in [`line()`].
 pub fn block(text: &str) -> Cow<'_, str> {
     escape(text, |c| matches!(c, '\n' | '\t'))
 }

@@ -2,7 +2,7 @@
 //!
 //! Task: [`run`] lists the directory when inotify hints that something happened, and every `rescan` as the safety net;
 //! it publishes a [`Scene`] on a watch channel. A folder that is being written (a copy in progress) is *settling* until
-//! its [fingerprint](super::fingerprint) has been the same for `settle`; a folder moved in whole is taken at once.
+//! its fingerprint has been the same for `settle`; a folder moved in whole is taken at once.
 //!
 //! Invariant: a directory that cannot be listed makes the scene [`Scene::Unavailable`]; it never makes folders vanish.
 

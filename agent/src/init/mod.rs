@@ -1,7 +1,7 @@
 //! The container's first process: receives the source, installs, builds, starts the program and keeps it running.
 //!
 //! Tasks: the reaper ([`process`]), the control socket ([`crate::serve`], publishes progress), the supervisor
-//! ([`supervise`], reads progress, publishes the report) and, here, the signals. All on one thread. The init ends only
+//! (`supervise`, reads progress, publishes the report) and, here, the signals. All on one thread. The init ends only
 //! when it is told to; a program that has finished or failed leaves it waiting for a change.
 
 pub mod command;
