@@ -293,7 +293,12 @@ impl Worker {
         let context = Arc::clone(&self.context);
         let (progress, lines) = mpsc::channel(LINES);
         let coming_up = apply::up(&context, input, &plan, progress);
-        self.with_progress(input, "creating its containers", coming_up, lines).await
+        let up = self.with_progress(input, "creating its containers", coming_up, lines).await;
+        if up.is_err() {
+            // What it was planned on may no longer be so (a subnet taken meanwhile, an image removed): look again.
+            self.looked_at = None;
+        }
+        up
     }
 
     /// Runs a long step and shows its progress while it lasts.

@@ -220,12 +220,12 @@ impl TestNode {
         if !database.exists() {
             return None;
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let id = std::thread::scope(|scope| {
-            let work =
-                scope.spawn(|| runtime.block_on(async { Store::open(&database).ok()?.node_id().await.ok() }));
-            work.join().ok().flatten()
-        });
+        // On a thread of its own: tests call this from within a runtime.
+        let read = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+            runtime.block_on(async { Store::open(&database).ok()?.node_id().await.ok() })
+        };
+        let id = std::thread::spawn(read).join().ok().flatten();
         id.map(|id| format!("nexus.node={id}"))
     }
 }
