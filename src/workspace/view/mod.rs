@@ -220,6 +220,9 @@ fn with_agent(facts: &Facts<'_>, web: &Container, status: &sync::Status, network
     let mut account = Account { upstream, lines: report.lines.clone(), ..Account::new(state, phase) };
     account.message = match (&report.failure, &account.phase) {
         (Some(failure), _) => Some(failure.message.clone()),
+        (None, Phase::Syncing) if let sync::Link::Lost { reason } = &status.link => {
+            Some(format!("the agent in its container does not answer: {reason}"))
+        }
         (None, Phase::Syncing) if status.files_total > 0 => {
             Some(format!("{} of {} files are in the container", status.files_synced, status.files_total))
         }

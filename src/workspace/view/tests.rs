@@ -182,6 +182,17 @@ fn a_program_that_never_listens_is_told_how() {
 }
 
 #[test]
+fn an_agent_that_does_not_answer_is_said() {
+    let mut world = World::new();
+    let link = sync::Link::Lost { reason: "no such file".to_owned() };
+    world.sync = Some(sync::Status { link, ..sync::Status::default() });
+    assert_eq!(
+        world.view().message.as_deref(),
+        Some("the agent in its container does not answer: no such file")
+    );
+}
+
+#[test]
 fn a_folder_that_is_gone_stops_and_keeps_its_data() {
     let mut world = World::new();
     world.containers[0].state = ContainerState::Exited;

@@ -1,6 +1,7 @@
 //! `scripts/up` as a newcomer runs it: from a fresh copy of the sources to URLs that answer, and a second time to no
 //! change at all.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -15,31 +16,41 @@ use super::harness::remove_labelled;
 
 const PROJECT: &str = "nexus-test-up";
 
-/// A copy of the sources with an appliance of its own.
+/// A copy of the sources with an appliance of its own. It is always at the same place, so that what was compiled from
+/// it once is not compiled again.
 struct Appliance {
-    directory: tempfile::TempDir,
+    directory: PathBuf,
     web: u16,
     control: u16,
 }
 
 impl Appliance {
     fn new() -> Self {
-        let appliance =
-            Self { directory: tempfile::tempdir().unwrap(), web: free_port(), control: free_port() };
+        let appliance = Self {
+            directory: Path::new(env!("CARGO_TARGET_TMPDIR")).join("up"),
+            web: free_port(),
+            control: free_port(),
+        };
         copy_sources(&appliance.sources());
         appliance
     }
 
     fn sources(&self) -> PathBuf {
-        self.directory.path().join("sources")
+        self.directory.join("sources")
     }
 
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
+        // What the test runner tells its tests is not for the cargo that the script runs.
+        for (name, _) in
+            std::env::vars().filter(|(name, _)| name.starts_with("CARGO_") && name != "CARGO_HOME")
+        {
+            command.env_remove(name);
+        }
         command.current_dir(self.sources()).envs([
             ("COMPOSE_PROJECT_NAME", PROJECT.to_owned()),
             ("NEXUS_HOME_VOLUME", format!("{PROJECT}-home")),
-            ("NEXUS_WORKSPACES", self.directory.path().join("workspaces").display().to_string()),
+            ("NEXUS_WORKSPACES", self.directory.join("workspaces").display().to_string()),
             ("NEXUS_WEB_LISTEN", format!("127.0.0.1:{}", self.web)),
             ("NEXUS_CONTROL_LISTEN", format!("127.0.0.1:{}", self.control)),
             // What is compiled already is not compiled again.
@@ -80,6 +91,7 @@ impl Drop for Appliance {
             status.ok().and_then(|output| serde_json::from_slice::<serde_json::Value>(&output.stdout).ok());
         // Whoever takes the node down first leaves nobody who would start its workspaces again.
         drop(self.command("docker").args(["compose", "down", "--volumes", "--timeout", "20"]).output());
+        drop(fs::remove_dir_all(self.directory.join("workspaces")));
         if let Some(id) = status.as_ref().and_then(|status| status["id"].as_str()) {
             remove_labelled(&format!("nexus.node={id}"));
         }
@@ -131,7 +143,8 @@ fn text(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// What git has or would have: no build output, no settings of this machine.
+/// What git has or would have: no build output, no settings of this machine. A file that is there already is left
+/// alone, and what is there besides goes.
 fn copy_sources(to: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let listed = Command::new("git")
@@ -140,9 +153,28 @@ fn copy_sources(to: &Path) {
         .output()
         .unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
-    for file in listed.split('\0').filter(|file| !file.is_empty() && root.join(file).is_file()) {
-        let target = to.join(file);
-        fs::create_dir_all(target.parent().unwrap()).unwrap();
-        fs::copy(root.join(file), target).unwrap();
+    let files: BTreeSet<PathBuf> =
+        listed.split('\0').map(PathBuf::from).filter(|file| root.join(file).is_file()).collect();
+    prune(to, to, &files);
+    for file in files {
+        let (from, target) = (root.join(&file), to.join(&file));
+        if fs::read(&target).ok() != fs::read(&from).ok() {
+            fs::create_dir_all(target.parent().unwrap()).unwrap();
+            fs::copy(from, target).unwrap();
+        }
+    }
+}
+
+fn prune(root: &Path, directory: &Path, keep: &BTreeSet<PathBuf>) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            // What the images were built from is no source, and costs a build when it goes.
+            if path != root.join("target") {
+                prune(root, &path, keep);
+            }
+        } else if !keep.contains(path.strip_prefix(root).unwrap()) {
+            fs::remove_file(path).unwrap();
+        }
     }
 }
