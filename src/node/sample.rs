@@ -7,10 +7,10 @@ use crate::store::Store;
 
 const NAME: &str = "hello";
 const FILES: [(&str, &[u8]); 4] = [
-    ("index.html", include_bytes!("../../images/hello/index.html")),
-    ("style.css", include_bytes!("../../images/hello/style.css")),
-    ("icon.svg", include_bytes!("../../images/hello/icon.svg")),
-    ("package.json", include_bytes!("../../images/hello/package.json")),
+    ("index.html", include_bytes!("hello/index.html")),
+    ("style.css", include_bytes!("hello/style.css")),
+    ("icon.svg", include_bytes!("hello/icon.svg")),
+    ("package.json", include_bytes!("hello/package.json")),
 ];
 
 /// Puts the sample there unless this node did so before or somebody else's folders are there.
