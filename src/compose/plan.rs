@@ -85,6 +85,8 @@ pub struct Plan {
     /// Digest of everything in the file but the workspace's name; also on every container as
     /// [`crate::engine::label::STACK`]. Differs exactly when the stack must be brought up again.
     pub digest: String,
+    /// The image its program runs in; empty for a stack that brings its own.
+    pub image: String,
     /// Volumes that must exist, with these labels, before the stack is brought up.
     pub volumes: Vec<Volume>,
     /// Every service of the file.
@@ -147,6 +149,7 @@ pub fn plan(input: &Input) -> Result<Plan, Vec<Problem>> {
         project: project_name(&input.workspace),
         file: render(&file(input, Some(&digest)).tree()),
         digest,
+        image: input.image.clone(),
         volumes: if carries_agent(input) { volumes.into() } else { Vec::new() },
         services: vec![SERVICE.to_owned()],
         web: vec![Candidate { service: SERVICE.to_owned(), ports: ports(input) }],

@@ -30,8 +30,11 @@ pub mod label {
     pub const WORKSPACE: &str = "nexus.workspace";
     /// The workspace's name when it was made; for people only.
     pub const NAME: &str = "nexus.name";
-    /// What it is for: `app` (carries the agent), `service`, `agent`, `sync`, `state`.
+    /// What it is for: `app` (carries the agent), `service`, `agent`, `sync`, `state`, or [`SEED`].
     pub const ROLE: &str = "nexus.role";
+    /// The role of a container that only gives a volume its first content: never started, gone at once. One that is
+    /// still there was left by a node that was killed.
+    pub const SEED: &str = "seed";
     /// Digest of the stack file it was made from.
     pub const STACK: &str = "nexus.stack";
 }

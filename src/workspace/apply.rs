@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 
 use super::context::Context;
 use super::control::workspace_label;
+use super::image;
 use super::plan::Step;
 use super::prepare::Trouble;
 use super::worker::Input;
@@ -87,22 +88,38 @@ pub async fn up(
     }
     let file = write_stack(context, input, plan)?;
     if plan.agent {
-        let agent = context.agent()?;
-        let installed = agent.install(context.engine.as_ref(), &context.node_label()).await;
-        installed.map_err(|error| Trouble::of(&error))?;
+        install_agent(context).await?;
     }
     for volume in &plan.volumes {
-        make_volume(context, volume).await?;
+        make_volume(context, &plan.image, volume).await?;
     }
     let stack = engine::Stack { project: plan.project.clone(), file, directory: input.path.clone() };
-    context.engine.up(&stack, progress).await.map_err(of_engine)
+    let up = context.engine.up(&stack, progress).await;
+    if up.is_err() {
+        // Perhaps somebody took the agent away.
+        *context.agent_installed.lock().await = false;
+    }
+    up.map_err(of_engine)
 }
 
-/// Volumes of the agent belong to the user the program runs as, whatever its image; others start as the image says.
-async fn make_volume(context: &Context, volume: &compose::Volume) -> Result<(), Trouble> {
+/// Once, and by one worker at a time: the engine fills a volume only while it is empty.
+async fn install_agent(context: &Context) -> Result<(), Trouble> {
+    let mut installed = context.agent_installed.lock().await;
+    if !*installed {
+        let install = context.agent()?.install(context.engine.as_ref(), &context.node_label()).await;
+        install.map_err(|error| Trouble::of(&error))?;
+        *installed = true;
+    }
+    Ok(())
+}
+
+/// Volumes of the agent belong to the user the program runs as, whatever its image; our own images see to that
+/// themselves. Others start as the image says.
+async fn make_volume(context: &Context, image: &str, volume: &compose::Volume) -> Result<(), Trouble> {
     let engine = context.engine.as_ref();
     let (name, labels) = (&volume.name, &volume.labels);
     let made = match labels.get(engine::label::ROLE).map(String::as_str) {
+        _ if image::is_own(image) => engine.ensure_volume(name, labels).await,
         Some("sync") => context.agent()?.source_volume(engine, name, labels).await,
         Some("state") => context.agent()?.state_volume(engine, name, labels).await,
         _ => engine.ensure_volume(name, labels).await,

@@ -69,6 +69,8 @@ pub struct Context {
     /// Subnets chosen for workspaces whose network may not exist yet.
     reserved: Mutex<HashMap<WorkspaceId, Subnet>>,
     agent: OnceLock<sync::Agent>,
+    /// Whether the agent is known to be on its volume.
+    pub(super) agent_installed: tokio::sync::Mutex<bool>,
     /// Images that could not be pulled, and when that was.
     absent: Mutex<HashMap<String, Instant>>,
 }
@@ -86,6 +88,7 @@ impl Context {
             builds: Semaphore::new(1),
             reserved: Mutex::new(HashMap::new()),
             agent: OnceLock::new(),
+            agent_installed: tokio::sync::Mutex::new(false),
             absent: Mutex::new(HashMap::new()),
         }
     }

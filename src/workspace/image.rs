@@ -35,6 +35,11 @@ pub fn own_reference(name: &str) -> String {
     format!("nexus/runtime-{name}:{}", env!("CARGO_PKG_VERSION"))
 }
 
+/// Whether it is one of our runtime images: there, fresh volumes belong to the user that programs run as.
+pub fn is_own(reference: &str) -> bool {
+    reference.starts_with("nexus/runtime-")
+}
+
 fn candidates(detection: &Detection, overrides: &Overrides) -> Candidates {
     let built = detection.install.is_some() || detection.build.is_some();
     let tag =

@@ -61,6 +61,7 @@ pub(super) struct Supervisor {
 
 /// Supervises until the token is cancelled.
 pub async fn run(context: Arc<Context>, workspaces: Workspaces, token: CancellationToken) {
+    sweep(&context).await;
     let mut tasks = TaskGroup::new("workspace", &token);
     let (scene_sender, mut scene) =
         watch::channel(Scene::Unavailable { why: "not looked at yet".to_owned() });
@@ -104,6 +105,21 @@ pub async fn run(context: Arc<Context>, workspaces: Workspaces, token: Cancellat
     }
     supervisor.workers.close(CLOSE).await;
     tasks.close(CLOSE).await;
+}
+
+/// Removes what an earlier life of this node left half done and nobody would look for again.
+async fn sweep(context: &Context) {
+    let mut seeds = context.node_label();
+    seeds.insert(engine::label::ROLE.to_owned(), engine::label::SEED.to_owned());
+    let swept = async {
+        for seed in context.engine.containers(&seeds).await? {
+            context.engine.remove_container(&seed.id).await?;
+        }
+        Ok::<(), engine::Error>(())
+    };
+    if let Err(error) = swept.await {
+        tracing::warn!(error = %fault::chain(&error), "left-over containers cannot be removed");
+    }
 }
 
 impl Supervisor {

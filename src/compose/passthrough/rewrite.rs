@@ -77,6 +77,7 @@ pub fn passthrough(input: &PassInput<'_>) -> Result<Plan, Vec<Problem>> {
     let tree = |stamp: Option<&str>| assemble(&scope, &project, &services, &declared, stamp);
     let digest = blake3::hash(render(&tree(None)).as_bytes()).to_hex()[..16].to_owned();
     Ok(Plan {
+        image: String::new(),
         project: project_name(&input.workspace),
         file: render(&tree(Some(&digest))),
         digest,

@@ -1,8 +1,10 @@
 //! Volumes and networks.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bollard::models;
+use bollard::query_parameters::CreateContainerOptions;
 use bollard::query_parameters::ListNetworksOptions;
 use bollard::query_parameters::ListVolumesOptions;
 use bollard::query_parameters::RemoveVolumeOptions;
@@ -15,6 +17,12 @@ use crate::engine::Error;
 use crate::engine::Labels;
 use crate::engine::Network;
 use crate::engine::Volume;
+use crate::engine::label;
+
+/// How often a seed's name may be taken, and the pause between attempts: together longer than an engine takes to
+/// create a container.
+const SEED_ATTEMPTS: u32 = 100;
+const SEED_PAUSE: Duration = Duration::from_millis(100);
 
 /// All volumes with these labels.
 pub async fn list(socket: &Socket, labels: &Labels) -> Result<Vec<Volume>, Error> {
@@ -48,7 +56,8 @@ pub async fn remove(socket: &Socket, name: &str) -> Result<(), Error> {
 }
 
 /// Gives an empty volume what `directory` holds in `image`: the engine copies it when a container that mounts the
-/// volume there is created. The container is never started.
+/// volume there is created. The container is never started. Its name is the volume's, so that one which outlived the
+/// node that made it is found by the next attempt.
 pub async fn seed(
     socket: &Socket,
     volume: &str,
@@ -57,6 +66,7 @@ pub async fn seed(
     directory: &str,
 ) -> Result<(), Error> {
     ensure(socket, volume, labels).await?;
+    let name = format!("{volume}-seed");
     let mount = models::Mount {
         target: Some(directory.to_owned()),
         source: Some(volume.to_owned()),
@@ -67,17 +77,35 @@ pub async fn seed(
         image: Some(image.to_owned()),
         // Never run; an image without a command of its own needs one to be created.
         cmd: Some(vec!["/never".to_owned()]),
-        labels: Some(labels.clone().into_iter().collect()),
+        labels: Some(seed_labels(labels)),
         network_disabled: Some(true),
         host_config: Some(models::HostConfig { mounts: Some(vec![mount]), ..Default::default() }),
         ..Default::default()
     };
-    let made = socket
-        .call_within(socket.call_timeout() * 3, Subject::image(image), |api| async move {
-            api.create_container(None, body).await
-        })
-        .await?;
-    containers::remove(socket, &made.id).await
+    for _ in 0..SEED_ATTEMPTS {
+        let (named, body) = (CreateContainerOptions { name: Some(name.clone()), ..Default::default() }, body.clone());
+        let made = socket
+            .call_within(socket.call_timeout() * 3, Subject::image(image), |api| async move {
+                api.create_container(Some(named), body).await
+            })
+            .await;
+        match made {
+            // One that a killed node left behind, or that is still being made for it.
+            Err(Error::Conflict { .. }) => {
+                containers::remove(socket, &name).await?;
+                tokio::time::sleep(SEED_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+            Ok(made) => return containers::remove(socket, &made.id).await,
+        }
+    }
+    Err(Error::Conflict { message: format!("the container `{name}` does not go away") })
+}
+
+/// It belongs to the node, but is no container of the workspace's stack.
+fn seed_labels(labels: &Labels) -> HashMap<String, String> {
+    let node = labels.get(label::NODE).map(|node| (label::NODE.to_owned(), node.clone()));
+    node.into_iter().chain([(label::ROLE.to_owned(), label::SEED.to_owned())]).collect()
 }
 
 /// All networks with these labels.

@@ -48,6 +48,7 @@ impl World {
             project: "p".to_owned(),
             file: String::new(),
             digest: "d".to_owned(),
+            image: String::new(),
             volumes: vec![],
             services: vec!["app".to_owned()],
             web: vec![compose::Candidate { service: "app".to_owned(), ports: vec![3000] }],
