@@ -83,7 +83,8 @@ pub async fn seed(
         ..Default::default()
     };
     for _ in 0..SEED_ATTEMPTS {
-        let (named, body) = (CreateContainerOptions { name: Some(name.clone()), ..Default::default() }, body.clone());
+        let (named, body) =
+            (CreateContainerOptions { name: Some(name.clone()), ..Default::default() }, body.clone());
         let made = socket
             .call_within(socket.call_timeout() * 3, Subject::image(image), |api| async move {
                 api.create_container(Some(named), body).await

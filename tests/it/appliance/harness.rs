@@ -28,7 +28,8 @@ pub const LATER: Duration = Duration::from_secs(300);
 
 pub struct TestNode {
     directory: TempDir,
-    child: Option<Child>,
+    pub child: Option<Child>,
+    engine: Option<String>,
     pub web: u16,
     pub control: u16,
     client: Client<HttpConnector, Empty<Bytes>>,
@@ -56,7 +57,12 @@ impl TestNode {
         let directory = tempfile::Builder::new().prefix("nexus-test-").tempdir().unwrap();
         fs::create_dir(directory.path().join("projects")).unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { directory, child: None, web: free_port(), control: free_port(), client }
+        Self { directory, child: None, engine: None, web: free_port(), control: free_port(), client }
+    }
+
+    /// Gives it an engine of its own instead of the machine's.
+    pub fn set_engine(&mut self, address: &str) {
+        self.engine = Some(address.to_owned());
     }
 
     pub fn spawn(&mut self) {
@@ -74,7 +80,7 @@ impl TestNode {
 
     /// The nexus binary with this node's environment and nothing else.
     pub fn command(&self, command: &str) -> Command {
-        let mut nexus = Command::new(env!("CARGO_BIN_EXE_nexus"));
+        let mut nexus = Command::new(program());
         nexus.arg(command).env_clear().envs([
             ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
             ("NEXUS_HOME", self.home().display().to_string()),
@@ -86,6 +92,9 @@ impl TestNode {
             ("NEXUS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt".to_owned()),
             ("NEXUS_LOG", "info,nexus=debug".to_owned()),
         ]);
+        if let Some(engine) = &self.engine {
+            nexus.env("NEXUS_ENGINE_SOCKET", engine);
+        }
         nexus
     }
 
@@ -234,34 +243,60 @@ impl Drop for TestNode {
     fn drop(&mut self) {
         self.kill();
         if let Some(label) = self.label() {
-            remove_labelled(&label);
+            remove_labelled_at(self.engine.as_deref(), &label);
         }
     }
 }
 
 /// Removes containers, networks and volumes that carry `label=value`.
 pub fn remove_labelled(label: &str) {
+    remove_labelled_at(None, label);
+}
+
+/// The same on another engine than the machine's.
+pub fn remove_labelled_at(engine: Option<&str>, label: &str) {
     for (list, remove) in [
         (&["ps", "--all"][..], &["rm", "--force", "--volumes"][..]),
         (&["network", "ls"], &["network", "rm"]),
         (&["volume", "ls"], &["volume", "rm", "--force"]),
     ] {
-        let found = docker(&[list, &["--quiet", "--filter", &format!("label={label}")]].concat());
+        let found = docker_at(engine, &[list, &["--quiet", "--filter", &format!("label={label}")]].concat());
         let found: Vec<&str> = found.split_whitespace().collect();
         if !found.is_empty() {
-            docker(&[remove, &found].concat());
+            docker_at(engine, &[remove, &found].concat());
         }
     }
 }
 
 /// Runs the docker command line and returns what it printed.
 pub fn docker(arguments: &[&str]) -> String {
+    docker_at(None, arguments)
+}
+
+/// The same on another engine than the machine's.
+pub fn docker_at(engine: Option<&str>, arguments: &[&str]) -> String {
+    let host = engine.map(|engine| ["--host", engine]);
+    let arguments = host.as_slice().as_flattened().iter().chain(arguments);
     let output = Command::new("docker").args(arguments).output().expect("the docker command is there");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// A folder of binaries to try instead of those built for the tests.
+#[expect(clippy::disallowed_methods, reason = "a test's main is not ours")]
+fn built(name: &str) -> Option<PathBuf> {
+    std::env::var_os("NEXUS_TEST_BINARIES").map(|folder| Path::new(&folder).join(name))
+}
+
+/// The node's binary.
+pub fn program() -> PathBuf {
+    built("nexus").unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_nexus")))
+}
+
 /// The agent binary, built once for all tests.
 pub fn agent() -> PathBuf {
+    if let Some(agent) = built("nexus-agent") {
+        return agent;
+    }
     static AGENT: OnceLock<PathBuf> = OnceLock::new();
     AGENT
         .get_or_init(|| {

@@ -1,5 +1,7 @@
 //! The whole node as a process on the real engine: folders are dropped, URLs answer.
 
 mod harness;
+mod kill;
 mod kinds;
+mod second_engine;
 mod up;

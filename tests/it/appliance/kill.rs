@@ -1,0 +1,177 @@
+//! Nothing is lost, doubled or left behind when the node or the engine is killed at any moment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::harness::LATER;
+use super::harness::TestNode;
+use super::harness::docker_at;
+use super::second_engine::SecondEngine;
+
+/// How often the node is killed.
+const KILLS: usize = 20;
+
+/// A small generator (xorshift64*, Vigna 2016) whose seed a failure shows: `NEXUS_SEED` plays it again.
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a test's main is not ours")]
+        let seed = std::env::var("NEXUS_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()) ^ clock());
+        eprintln!("NEXUS_SEED={seed}");
+        Self(seed.max(1))
+    }
+
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        low + self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % (high - low)
+    }
+}
+
+fn clock() -> u64 {
+    nexus::base::clock::now().as_microsecond().unsigned_abs()
+}
+
+fn drop_project(node: &TestNode, number: usize) -> String {
+    let name = format!("folder-{number}");
+    if number % 2 == 0 {
+        node.write(&format!("{name}/index.html"), &format!("page {number}"));
+    } else {
+        node.write(
+            &format!("{name}/server.js"),
+            &format!(
+                "require('http').createServer((q, s) => s.end('page {number}')).listen(process.env.PORT)"
+            ),
+        );
+        node.write(
+            &format!("{name}/package.json"),
+            &format!(r#"{{"name": "{name}", "scripts": {{"start": "node server.js"}}}}"#),
+        );
+    }
+    name
+}
+
+#[tokio::test]
+async fn a_node_killed_twenty_times_brings_everything_up_once() {
+    let mut chance = Chance::new();
+    let mut node = TestNode::prepare();
+    node.spawn();
+    let mut names = Vec::new();
+    for kill in 0..KILLS {
+        // A folder every third kill, so that folders are dropped into all stages of the others' coming up.
+        if kill % 3 == 0 && names.len() < 5 {
+            names.push(drop_project(&node, names.len()));
+        }
+        tokio::time::sleep(Duration::from_millis(chance.between(50, 700))).await;
+        node.kill();
+        node.spawn();
+    }
+    for (number, name) in names.iter().enumerate() {
+        node.wait_for_page(&format!("/{name}/"), 200, &format!("page {number}"), LATER).await;
+    }
+    assert_audit(&node, None).await;
+}
+
+#[tokio::test]
+async fn an_engine_killed_while_it_creates_containers_converges() {
+    let mut engine = SecondEngine::start();
+    let mut chance = Chance::new();
+    let mut node = TestNode::prepare();
+    node.set_engine(&engine.address());
+    node.spawn();
+    for number in [0, 2, 4] {
+        drop_project(&node, number);
+        // From the look at the folder to the start of its container.
+        tokio::time::sleep(Duration::from_millis(chance.between(400, 1_200))).await;
+        engine.kill();
+        engine.spawn();
+    }
+    for number in [0, 2, 4] {
+        node.wait_for_workspace(&format!("folder-{number}"), "running", LATER, |workspace| {
+            workspace["workspace"]["state"] == "running"
+        })
+        .await;
+    }
+    assert_audit(&node, Some(&engine.address())).await;
+    // Before its engine.
+    drop(node);
+}
+
+/// Waits until what the engine holds for the node is exactly one container, one network and two volumes per
+/// workspace, and whatever the agent lives on.
+async fn assert_audit(node: &TestNode, engine: Option<&str>) {
+    // With the sample, unless a folder was there first.
+    let workspaces = std::fs::read_dir(node.projects()).unwrap().count();
+    let label = node.label().expect("the node has a name");
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let found = audit(engine, &label);
+        let wrong = faults(&found, workspaces);
+        if wrong.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < until, "{wrong:?}\n{found:#?}\nlog:\n{}", node.log_tail());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// What there is, as `kind -> workspace role name` lines.
+fn audit(engine: Option<&str>, label: &str) -> BTreeMap<&'static str, Vec<String>> {
+    let filter = format!("label={label}");
+    let columns = |name: &str| {
+        format!("{{{{.Label \"nexus.workspace\"}}}} {{{{.Label \"nexus.role\"}}}} {{{{.{name}}}}}")
+    };
+    let list = |arguments: &[&str], name: &str| {
+        let format = columns(name);
+        let all = [arguments, &["--filter", &filter, "--format", &format]].concat();
+        docker_at(engine, &all).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    BTreeMap::from([
+        ("container", list(&["ps", "--all"], "Names")),
+        ("network", list(&["network", "ls"], "Name")),
+        ("volume", list(&["volume", "ls"], "Name")),
+    ])
+}
+
+fn faults(found: &BTreeMap<&'static str, Vec<String>>, workspaces: usize) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (kind, wanted) in [("container", 1), ("network", 1), ("volume", 2)] {
+        let mut per: BTreeMap<&str, usize> = BTreeMap::new();
+        for line in &found[kind] {
+            let workspace = line.split(' ').next().unwrap_or_default();
+            let agent = kind == "volume" && line.contains(" nexus-agent-");
+            if workspace.is_empty() && !agent {
+                wrong.push(format!("{kind} of no workspace: {line}"));
+            } else if !workspace.is_empty() {
+                *per.entry(workspace).or_default() += 1;
+            }
+        }
+        if per.len() != workspaces {
+            wrong.push(format!("{kind}s of {} workspaces, not {workspaces}", per.len()));
+        }
+        wrong.extend(
+            per.iter()
+                .filter(|(_, count)| **count != wanted)
+                .map(|(workspace, count)| format!("{workspace} has {count} {kind}s, not {wanted}")),
+        );
+    }
+    wrong
+}
+
+#[test]
+fn the_audit_sees_what_is_left_over() {
+    let line = |kind: &str| format!("w1 app {kind}");
+    let mut found = BTreeMap::from([
+        ("container", vec![line("c")]),
+        ("network", vec![line("n")]),
+        ("volume", vec![line("a"), line("b"), " agent nexus-agent-1".to_owned()]),
+    ]);
+    assert_eq!(faults(&found, 1), Vec::<String>::new());
+    found.get_mut("container").unwrap().push(" seed nexus-sync-1-seed".to_owned());
+    found.get_mut("network").unwrap().push(line("n2"));
+    assert_eq!(faults(&found, 1).len(), 2);
+}
