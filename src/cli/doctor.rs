@@ -20,13 +20,10 @@ use crate::ops::doctor;
 /// Each check has a time-out of its own; together they may take this long.
 const REPORT_TIME: Duration = Duration::from_secs(90);
 
-/// Where official images come from unless the engine has a mirror.
-const REGISTRY: &str = "registry-1.docker.io:443";
-
 /// Check what the node needs: engine, images, disk, limits, ports
 #[derive(Debug, Args)]
 pub struct DoctorArguments {
-    /// Check from here, asking neither the node nor the network
+    /// Check from here, without asking the node
     #[arg(long)]
     offline: bool,
 }
@@ -41,9 +38,7 @@ pub async fn run(context: &mut Context, arguments: &DoctorArguments) -> Result<E
             Err(failure) => return Err(failure),
         }
     }
-    let mut subject = subject(context)?;
-    subject.registry = subject.registry.filter(|_| !arguments.offline);
-    checks.extend(doctor::examine(&subject).await.iter().map(show::check));
+    checks.extend(doctor::examine(&subject(context)?).await.iter().map(show::check));
     print(context, checks)
 }
 
@@ -101,6 +96,5 @@ fn subject(context: &Context) -> Result<doctor::Subject, Failure> {
             .unwrap_or_else(|| first(vec![installed.join("images"), PathBuf::from("./images")])),
         node: None,
         serving: false,
-        registry: (settings.images_registry == config::Registry::Auto).then(|| REGISTRY.to_owned()),
     })
 }

@@ -149,7 +149,6 @@ fn doctor_subject(
         images: settings::images_path(config),
         node: Some(node.clone()),
         serving: true,
-        registry: None,
     }
 }
 

@@ -153,27 +153,6 @@ pub(super) fn judge_port(name: &str, door: &str, address: SocketAddr, bound: io:
     }
 }
 
-pub(super) async fn registry(subject: &Subject) -> Vec<Check> {
-    let Some(address) = &subject.registry else {
-        return vec![Check::skipped("registry", "none is configured")];
-    };
-    // Only a first look: the engine pulls, possibly through a proxy or mirror of its own.
-    let tried =
-        tokio::time::timeout(std::time::Duration::from_secs(4), tokio::net::TcpStream::connect(address))
-            .await;
-    let found = match tried {
-        Ok(Ok(_)) => return vec![Check::ok("registry", format!("{address} can be reached"))],
-        Ok(Err(error)) => format!("{address} cannot be reached: {error}"),
-        Err(_elapsed) => format!("{address} does not answer"),
-    };
-    vec![Check::warning(
-        "registry",
-        found,
-        "official images and pinned versions cannot be had unless the engine has a mirror; ours are used instead",
-        "nothing, if this machine is meant to be offline",
-    )]
-}
-
 async fn blocking(name: &str, look: impl FnOnce() -> Vec<Check> + Send + 'static) -> Vec<Check> {
     tokio::task::spawn_blocking(look)
         .await

@@ -38,8 +38,6 @@ pub struct Subject {
     pub node: Option<NodeId>,
     /// Whether the node runs in this process: its ports are its own then.
     pub serving: bool,
-    /// A registry's address to look for: `registry-1.docker.io:443`.
-    pub registry: Option<String>,
 }
 
 /// How a check ended; worse is greater.
@@ -111,7 +109,6 @@ pub async fn examine(subject: &Subject) -> Vec<Check> {
         checks.push(Check::skipped("images", "not looked for: the engine does not answer"));
         checks.push(Check::skipped("other nodes", "not looked for: the engine does not answer"));
     }
-    checks.extend(timed("registry", host::registry(subject)).await);
     checks.extend(timed("home", host::home(subject)).await);
     checks.extend(timed("directory", host::directory(subject)).await);
     checks.extend(timed("agent", host::agent(subject)).await);

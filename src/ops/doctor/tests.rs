@@ -49,7 +49,6 @@ fn subject(home: &std::path::Path) -> Subject {
         images: home.join("images"),
         node: None,
         serving: false,
-        registry: None,
     }
 }
 

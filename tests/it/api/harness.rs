@@ -123,7 +123,6 @@ impl TestApi {
             images: directory.clone(),
             node: Some(facts.id.clone()),
             serving: true,
-            registry: None,
         };
         let (facts_id, store_again) = (facts.id.clone(), store.clone());
         let parts = api::Parts { workspaces, engine, store, home: home.clone(), settings, facts, doctor };
