@@ -233,11 +233,29 @@ fn built_page(view: &View<'_>, package: &Package, detection: &mut Detection) -> 
         }
         (None, Some(found)) => (*found).to_owned(),
         (None, None) if view.has("index.html") => ".".to_owned(),
-        _ => return false,
+        (None, None) => match page_builder(view, package) {
+            Some(made) => made.to_owned(),
+            None => return false,
+        },
     };
     detection.because.push(view.reason("", format!("a page and no server: `{directory}` is served")));
     site(view, package, &directory, false, detection);
     true
+}
+
+/// The directory a build script of the project's own writes pages to: named beside them in the files it runs.
+fn page_builder(view: &View<'_>, package: &Package) -> Option<&'static str> {
+    let script = package.script("build")?;
+    let words = line::words(script);
+    let texts: Vec<&str> = words.iter().filter_map(|word| view.text(word.trim_start_matches("./"))).collect();
+    let names = |directory: &&str| {
+        let named = ["'", "\"", "`", "./"].map(|before| format!("{before}{directory}"));
+        let ends = |rest: &str| rest.starts_with(['\'', '"', '`', '/']);
+        texts
+            .iter()
+            .any(|text| text.contains(".html") && named.iter().any(|name| text.split(name).skip(1).any(ends)))
+    };
+    ["dist", "build", "public", "_site", "site", "www", "out"].into_iter().find(|directory| names(&directory))
 }
 
 /// Whether a member of the workspace has a framework, so that what the root starts answers the web.
