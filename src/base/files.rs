@@ -41,6 +41,24 @@ pub fn read_beneath(root: &Path, relative: &Path, max: u64) -> io::Result<Vec<u8
     Ok(bytes)
 }
 
+/// Opens what is at a path beneath `root`, following links that stay inside; never blocks on a pipe.
+///
+/// # Errors
+/// When it cannot be opened; `CrossesDevices` when a link leads out of `root`.
+pub fn open_inside(root: &Path, relative: &Path, read: bool) -> io::Result<File> {
+    let directory = File::open(root)?;
+    let access = if read { OFlags::RDONLY | OFlags::NONBLOCK } else { OFlags::PATH };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+    Ok(File::from(rustix::fs::openat2(
+        &directory,
+        relative,
+        access | OFlags::CLOEXEC,
+        Mode::empty(),
+        resolve,
+    )?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -58,6 +58,7 @@ pub fn workspace(config: &config::Settings, mapping: &Mapping) -> Result<workspa
             .and_then(|path| mapping.on_host(path))
             .map(|path| path.display().to_string()),
         build_ca_bundle: bundle,
+        mapping: mapping.clone(),
         network_range: network_range(config)?,
         registry: config.images_registry == Registry::Auto,
         images: images_path(config),

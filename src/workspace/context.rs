@@ -18,6 +18,7 @@ use crate::compose;
 use crate::compose::Subnet;
 use crate::engine;
 use crate::engine::Engine;
+use crate::engine::mounts::Mapping;
 use crate::model::project::Limits;
 use crate::store::Store;
 use crate::sync;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub ca_bundle: Option<String>,
     /// The same for image builds: a file this process can read.
     pub build_ca_bundle: Option<PathBuf>,
+    /// How this process's paths relate to those of the engine's host.
+    pub mapping: Mapping,
     /// Where workspaces' networks are taken from.
     pub network_range: Subnet,
     /// Whether official images may be pulled.

@@ -10,6 +10,7 @@ mod apply;
 mod attach;
 mod context;
 mod control;
+mod files;
 mod folders;
 mod image;
 mod plan;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::control::workspace_label;
+use super::files;
 use super::image;
 use super::status::Icon;
 use crate::base::fault;
 use crate::base::fault::Explain;
-use crate::base::files;
+use crate::base::files::read_beneath;
 use crate::base::ids::WorkspaceId;
 use crate::compose;
 use crate::compose::Subnet;
@@ -140,8 +141,12 @@ async fn plan(
     progress: &ProgressSink,
 ) -> Result<Planned, Trouble> {
     let of_engine = |error: engine::Error| Trouble::of(&error);
-    let image = image::resolve(context, detection, &overrides, progress).await.map_err(of_engine)?;
     let about = context.engine.about().await.map_err(of_engine)?;
+    let start_interval = start_interval(&about.api_version);
+    if overrides.kind.unwrap_or(detection.kind) == Kind::Compose {
+        return own_stack(context, subject, detection, overrides, start_interval).await;
+    }
+    let image = image::resolve(context, detection, &overrides, progress).await.map_err(of_engine)?;
     let input = compose::Input {
         node: context.node.clone(),
         workspace: subject.id.clone(),
@@ -155,9 +160,44 @@ async fn plan(
         subnet: subnet(context, subject.id).await?,
         defaults: context.settings.limits,
         timezone: None,
-        start_interval: start_interval(&about.api_version),
+        start_interval,
     };
     Ok(compose::plan(&input).map(|plan| (plan, image.notice)))
+}
+
+/// The stack of a project with its own compose file. That file is read here, beneath the project, and never by Compose.
+async fn own_stack(
+    context: &Context,
+    subject: &Subject<'_>,
+    detection: &Detection,
+    overrides: Overrides,
+    start_interval: bool,
+) -> Result<Planned, Trouble> {
+    let (node, workspace, name) = (context.node.clone(), subject.id.clone(), subject.name.clone());
+    let (view, defaults) = (files::view(&context.settings.mapping), context.settings.limits);
+    let (folder, file) = (subject.folder.to_owned(), detection.file.clone());
+    let subnet = subnet(context, subject.id).await?;
+    let planned = tokio::task::spawn_blocking(move || {
+        compose::passthrough(&compose::PassInput {
+            node,
+            workspace,
+            name,
+            file,
+            overrides,
+            files: &files::Project::new(&folder),
+            folder: folder.display().to_string(),
+            view,
+            subnet,
+            defaults,
+            start_interval,
+        })
+    })
+    .await;
+    let planned = planned.map_err(|panicked| Trouble {
+        message: format!("reading the compose file failed: {panicked}"),
+        hint: None,
+    })?;
+    Ok(planned.map(|plan| (plan, None)))
 }
 
 /// The subnet of the workspace's network where it exists, else a free one.
@@ -238,7 +278,7 @@ fn read_icon(folder: &Path, icon: &str) -> Option<Icon> {
         "gif" => "image/gif",
         _ => return None,
     };
-    let bytes = files::read_beneath(folder, Path::new(icon), ICON_MAX).ok()?;
+    let bytes = read_beneath(folder, Path::new(icon), ICON_MAX).ok()?;
     Some(Icon { mime, bytes })
 }
 

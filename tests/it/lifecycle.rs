@@ -65,6 +65,7 @@ impl World {
             limits: Limits::default(),
             ca_bundle: None,
             build_ca_bundle: None,
+            mapping: nexus::engine::mounts::Mapping::Same,
             network_range: Subnet::parse("10.213.0.0/16").unwrap(),
             registry: false,
             images: self.directory.path().join("images"),

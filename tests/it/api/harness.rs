@@ -181,6 +181,7 @@ fn workspace_settings(root: &Path) -> workspace::Settings {
         limits: Limits::default(),
         ca_bundle: None,
         build_ca_bundle: None,
+        mapping: nexus::engine::mounts::Mapping::Same,
         network_range: Subnet::parse("10.213.0.0/16").unwrap(),
         registry: false,
         images: root.join("images"),
