@@ -25,13 +25,15 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,t
     apt-get update -q && apt-get install -q -y --no-install-recommends nodejs npm
 # Corepack gives each project the pnpm or yarn it names; these are the ones for projects that name none.
 # Its home is writable, so that another version can be fetched at use. Signatures are not asked for: npm does not ask
-# either, and the mirrors of companies lack them. Naming the registry makes it the one place anything comes from.
-ENV COREPACK_INTEGRITY_KEYS=0 COREPACK_NPM_REGISTRY=https://registry.npmjs.org COREPACK_HOME=/opt/corepack \
+# either, and the mirrors of companies lack them. Its shims are told npm's registry: the one place anything comes from.
+ENV COREPACK_INTEGRITY_KEYS=0 COREPACK_HOME=/opt/corepack \
     COREPACK_ENABLE_DOWNLOAD_PROMPT=0 COREPACK_ENABLE_AUTO_PIN=0 COREPACK_DEFAULT_TO_LATEST=0 \
     NPM_CONFIG_UPDATE_NOTIFIER=false NPM_CONFIG_FUND=false NPM_CONFIG_AUDIT=false
 RUN --mount=type=secret,id=ca_bundle --mount=type=cache,target=/root/.npm \
     if [ -s /run/secrets/ca_bundle ]; then export NODE_EXTRA_CA_CERTS=/run/secrets/ca_bundle; fi; \
     { npm install --global --no-progress --fetch-retries=1 --fetch-retry-maxtimeout=5000 corepack@0.34 bun@1 && corepack enable && \
+      registry=$(npm config get registry) && \
+      sed -i "1a process.env.COREPACK_NPM_REGISTRY??='${registry%/}'" "$(npm root --global)"/corepack/dist/*.js && \
       corepack install --global pnpm@9.15.9 yarn@1.22.22; } || \
       echo "no npm registry: pnpm, yarn and bun are left out"; \
     install -d "$COREPACK_HOME" && chown -R app:app "$COREPACK_HOME"
@@ -63,11 +65,20 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,t
 # There is no C compiler in here.
 ENV CGO_ENABLED=0
 USER app
+# What nearly every server needs of the standard library, compiled: a workspace's state volume starts as this folder.
+RUN GOCACHE=/nexus-state/cache/go-build go build net/http encoding/json html/template database/sql log/slog
 WORKDIR /workspace
 
 FROM common AS ruby
 # Gems with a C part are the rule, so the compiler is part of the runtime; the usual servers come ready.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
     apt-get update -q && apt-get install -q -y --no-install-recommends build-essential ruby ruby-dev bundler puma ruby-rack ruby-rackup ruby-sinatra ruby-webrick
+# Gems are installed beside Debian's own, so that both are found; where Debian's are enough, no index is asked.
+ENV GEM_HOME=/nexus-state/gems PATH=/nexus-state/gems/bin:$PATH
+COPY --chmod=0755 <<'BUNDLE' /usr/local/bin/bundle
+#!/bin/sh
+if [ "$1" = install ] && /usr/bin/bundle "$@" --local >/dev/null 2>&1; then exec /usr/bin/bundle check; fi
+exec /usr/bin/bundle "$@"
+BUNDLE
 USER app
 WORKDIR /workspace

@@ -32,6 +32,11 @@ pub fn surround(given: &Environment, surroundings: &Surroundings) -> Environment
     let mut environment = injected(surroundings);
     environment.extend(given.iter().map(|(name, value)| (name.clone(), value.clone())));
     environment.insert("PATH".to_owned(), search_path(given.get("PATH"), surroundings));
+    // Gems beside the image's own, where it asks for that: a bundle's path would hide those.
+    let beside = given.get("GEM_HOME").is_some_and(|home| Path::new(home).starts_with(&surroundings.state));
+    if beside && !given.contains_key("BUNDLE_PATH") {
+        environment.remove("BUNDLE_PATH");
+    }
     if !surroundings.home_writable {
         environment.insert("HOME".to_owned(), text(&surroundings.state.join("home")));
     }
@@ -134,6 +139,14 @@ mod tests {
             environment["PATH"],
             "/nexus-state/venv/bin:/workspace/web/node_modules/.bin:/nexus-state/bin:/opt/bin"
         );
+    }
+
+    #[test]
+    fn gems_are_installed_beside_the_images_own_where_it_says_so() {
+        let surround_with =
+            |home: &str| surround(&[("GEM_HOME".to_owned(), home.to_owned())].into(), &surroundings());
+        assert_eq!(surround_with("/nexus-state/gems").get("BUNDLE_PATH"), None);
+        assert_eq!(surround_with("/usr/local/bundle")["BUNDLE_PATH"], "/nexus-state/bundle");
     }
 
     #[test]
