@@ -100,14 +100,16 @@ pub async fn run(context: Arc<Context>, workspaces: Workspaces, token: Cancellat
                     supervisor.pass_on(more);
                 }
             }
-            () = tokio::time::sleep(retry) => {}
+            // The engine may finish after our start what it was asked for before it.
+            () = tokio::time::sleep(retry) => sweep(&supervisor.context).await,
         }
     }
     supervisor.workers.close(CLOSE).await;
     tasks.close(CLOSE).await;
 }
 
-/// Removes what an earlier life of this node left half done and nobody would look for again.
+/// Removes what an earlier life of this node left half done and nobody would look for again. What a worker of this
+/// life is filling a volume with may be hit, too: it has done its work once it can be seen.
 async fn sweep(context: &Context) {
     let mut seeds = context.node_label();
     seeds.insert(engine::label::ROLE.to_owned(), engine::label::SEED.to_owned());

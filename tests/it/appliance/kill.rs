@@ -77,6 +77,24 @@ async fn a_node_killed_twenty_times_brings_everything_up_once() {
 }
 
 #[tokio::test]
+async fn what_a_killed_node_was_filling_a_volume_with_is_swept() {
+    let mut node = TestNode::start().await;
+    node.kill();
+    let label = node.label().expect("the node has a name");
+    let image = concat!("nexus/runtime-static:", env!("CARGO_PKG_VERSION"));
+    let left = docker_at(None, &["create", "--label", &label, "--label", "nexus.role=seed", image, "/never"]);
+    assert!(!left.trim().is_empty(), "a container is left over");
+    node.spawn();
+    let until = Instant::now() + LATER;
+    let filter = format!("label={label}");
+    let seeds = ["ps", "--all", "--quiet", "--filter", &filter, "--filter", "label=nexus.role=seed"];
+    while !docker_at(None, &seeds).trim().is_empty() {
+        assert!(Instant::now() < until, "it is still there\n{}", node.log_tail());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
 async fn an_engine_killed_while_it_creates_containers_converges() {
     let mut engine = SecondEngine::start();
     let mut chance = Chance::new();
