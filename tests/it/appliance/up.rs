@@ -13,6 +13,8 @@ use super::harness::SOON;
 use super::harness::docker;
 use super::harness::free_port;
 use super::harness::remove_labelled;
+use crate::browser::Expected;
+use crate::browser::index_lists_and_opens;
 
 const PROJECT: &str = "nexus-test-up";
 
@@ -98,7 +100,7 @@ impl Drop for Appliance {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_command_brings_it_up_and_the_same_again_changes_nothing() {
     let appliance = Appliance::new();
     let printed = appliance.up();
@@ -111,6 +113,10 @@ async fn one_command_brings_it_up_and_the_same_again_changes_nothing() {
         assert!(Instant::now() < deadline, "{hello} never answered: {}", appliance.nexus(&["list"]));
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+
+    let base = format!("http://127.0.0.1:{}", appliance.web);
+    let sample = Expected { name: "hello", title: "Hello from Nexus", text: "Hello from Nexus" };
+    index_lists_and_opens(&base, &[sample], "appliance").await;
 
     let node = appliance.node();
     let again = appliance.up();

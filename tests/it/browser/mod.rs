@@ -20,8 +20,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) text: &'a str,
 }
 
-/// The index at `base` (no slash at its end) lists the workspaces with their icons; a click opens each. Pictures are kept.
-pub(crate) async fn index_lists_and_opens(base: &str, expected: &[Expected<'_>]) {
+/// The index at `base` (no slash at its end) lists the workspaces with their icons; a click opens each. A picture is kept.
+pub(crate) async fn index_lists_and_opens(base: &str, expected: &[Expected<'_>], picture: &str) {
     let browser = Browser::start(1280, 860).await;
     browser.open(&format!("{base}/_nexus/")).await;
     for workspace in expected {
@@ -30,9 +30,9 @@ pub(crate) async fn index_lists_and_opens(base: &str, expected: &[Expected<'_>])
         browser.wait_for(&format!("{tile}.querySelector('img.icon')?.naturalWidth > 0")).await;
     }
     assert_eq!(browser.complaints().await, [""; 0], "the index loads without complaint");
-    browser.keep_picture("index.png").await;
+    browser.keep_picture(&format!("{picture}.png")).await;
     browser.prefer("dark").await;
-    browser.keep_picture("index-dark.png").await;
+    browser.keep_picture(&format!("{picture}-dark.png")).await;
     for workspace in expected {
         browser.open(&format!("{base}/_nexus/")).await;
         browser.click(&format!("a.tile[href='/{}/']", workspace.name)).await;
@@ -122,7 +122,7 @@ async fn the_index_lists_workspaces_with_icons_and_a_click_opens_one() {
         Expected { name: "recipes", title: "Family recipes", text: "Every recipe" },
         Expected { name: "invoices", title: "Invoices", text: "Open invoices" },
     ];
-    index_lists_and_opens(&base, &expected).await;
+    index_lists_and_opens(&base, &expected, "index").await;
 
     let browser = Browser::start(1000, 760).await;
     for (path, name) in [("weather/", "starting.png"), ("photos/", "failed.png"), ("wether/", "unknown.png")]
