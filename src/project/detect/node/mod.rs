@@ -255,7 +255,7 @@ fn page_builder(view: &View<'_>, package: &Package) -> Option<&'static str> {
             .iter()
             .any(|text| text.contains(".html") && named.iter().any(|name| text.split(name).skip(1).any(ends)))
     };
-    ["dist", "build", "public", "_site", "site", "www", "out"].into_iter().find(|directory| names(&directory))
+    ["dist", "build", "public", "_site", "site", "www", "out"].into_iter().find(|directory| names(directory))
 }
 
 /// Whether a member of the workspace has a framework, so that what the root starts answers the web.
