@@ -98,8 +98,19 @@ pub fn translate(address: &str, limit: Duration, subject: Subject<'_>, error: Ve
         Vendor::JsonSerdeError { err } => garbled(err),
         error if caused_by(&error, is_too_long) => garbled(TooLong),
         error if caused_by(&error, is_no_http) => garbled("it does not speak HTTP"),
-        error => unreachable(address, limit, error),
+        error => match deepest_io(&error) {
+            // The layers above it say only that something failed.
+            Some(cause) => unreachable(address, limit, cause),
+            None => unreachable(address, limit, error),
+        },
     }
+}
+
+/// What the system said, where that is what went wrong.
+fn deepest_io(error: &(dyn std::error::Error + 'static)) -> Option<std::io::Error> {
+    let layers = std::iter::successors(Some(error), |layer| layer.source());
+    let code = layers.filter_map(|layer| layer.downcast_ref::<std::io::Error>()?.raw_os_error()).last()?;
+    Some(std::io::Error::from_raw_os_error(code))
 }
 
 /// A refusal with its status and words.
