@@ -21,4 +21,4 @@ mod upgrade;
 
 pub use listen::{BindError, Limits, bind, serve};
 pub use metrics::{Metrics, Reading};
-pub use table::{HostSent, Icon, Settings, Site, SiteState, Table};
+pub use table::{HostSent, Icon, Settings, Site, SiteState, Table, Unnamed};

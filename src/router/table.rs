@@ -75,6 +75,17 @@ impl Site {
     }
 }
 
+/// A folder that cannot be a site, because its name is none: the index page says why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unnamed {
+    /// The folder.
+    pub folder: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
 /// A picture, as read from the project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Icon {
@@ -151,6 +162,7 @@ pub struct Table {
     sites: Vec<Arc<Site>>,
     by_name: HashMap<String, usize>,
     home: Option<usize>,
+    unnamed: Vec<Unnamed>,
 }
 
 impl Table {
@@ -165,7 +177,24 @@ impl Table {
         }
         let home = HOMES.iter().find_map(|name| by_name.get(*name).copied());
         let hosts = Hosts::compile(&settings.base_hosts);
-        Self { settings, hosts, sites: sites.into_iter().map(Arc::new).collect(), by_name, home }
+        Self {
+            settings,
+            hosts,
+            sites: sites.into_iter().map(Arc::new).collect(),
+            by_name,
+            home,
+            unnamed: vec![],
+        }
+    }
+
+    /// The same table, which also knows the folders that cannot be sites.
+    pub fn with_unnamed(self, unnamed: Vec<Unnamed>) -> Self {
+        Self { unnamed, ..self }
+    }
+
+    /// The folders that cannot be sites.
+    pub fn unnamed(&self) -> &[Unnamed] {
+        &self.unnamed
     }
 
     /// The site of this very name.

@@ -11,11 +11,18 @@ use crate::router::Settings;
 use crate::router::Site;
 use crate::router::SiteState;
 use crate::router::Table;
+use crate::router::Unnamed;
 
 /// The table of everything that has a name.
 pub fn compile(views: &[Arc<View>], settings: &Settings) -> Table {
-    let shown = views.iter().filter(|view| view.state != State::Destroyed);
-    Table::compile(shown.filter_map(|view| site(view)).collect(), settings.clone())
+    let shown = || views.iter().filter(|view| view.state != State::Destroyed);
+    let sites = shown().filter_map(|view| site(view)).collect();
+    let unnamed = shown().filter(|view| view.route.is_none()).map(|view| Unnamed {
+        folder: view.folder.clone(),
+        message: view.message.clone().unwrap_or_default(),
+        hint: view.hint.clone(),
+    });
+    Table::compile(sites, settings.clone()).with_unnamed(unnamed.collect())
 }
 
 fn site(view: &View) -> Option<Site> {

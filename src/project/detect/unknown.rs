@@ -43,6 +43,9 @@ const FOREIGN: [(&str, &str); 33] = [
     ("start.sh", "a shell script"),
 ];
 
+/// What to do with an empty folder.
+const EMPTY: &str = "copy a project into it; a single `index.html` is enough";
+
 /// Manifests of languages whose projects may hold pages without being a site.
 const COMPILED: [&str; 15] = [
     "Cargo.toml",
@@ -77,7 +80,7 @@ pub(crate) fn detect(view: &View<'_>) -> Detection {
     detection.serves = Serves::Process;
     let names: Vec<&str> = view.names().map(|(name, _)| name).collect();
     if names.is_empty() {
-        detection.problems.push(view.fatal("", "the folder is empty", "copy a project into it"));
+        detection.problems.push(view.fatal("", "the folder is empty", EMPTY));
         return detection;
     }
     let foreign = FOREIGN

@@ -10,7 +10,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::super::table::{Site, SiteState, Table};
+use super::super::table::{Site, SiteState, Table, Unnamed};
 use super::html::{Text, code, frame, picture, sentence};
 use super::{HTML, JSON, accepts, answer, empty, wants_html};
 
@@ -25,7 +25,14 @@ pub(crate) fn index(table: &Table, headers: &HeaderMap) -> Response<Full<Bytes>>
 /// The index for programs.
 pub(super) fn index_json(table: &Table, headers: &HeaderMap) -> Response<Full<Bytes>> {
     let sites: Vec<Value> = table.sites().iter().map(|site| summary(site)).collect();
-    unless_known(answer(StatusCode::OK, JSON, json!({ "workspaces": sites }).to_string()), headers)
+    let unnamed = table.unnamed().iter();
+    let unnamed: Vec<Value> = unnamed
+        .map(|one| json!({ "folder": one.folder, "message": one.message, "hint": one.hint }))
+        .collect();
+    unless_known(
+        answer(StatusCode::OK, JSON, json!({ "workspaces": sites, "unnamed": unnamed }).to_string()),
+        headers,
+    )
 }
 
 /// One site in a list.
@@ -68,7 +75,7 @@ fn page(table: &Table) -> String {
     let sites = table.sites();
     let mut main = String::with_capacity(600 * (sites.len() + 2));
     main.push_str(r#"<main class="index" data-index>"#);
-    if sites.is_empty() {
+    if sites.is_empty() && table.unnamed().is_empty() {
         welcome(&mut main, &table.settings().drop_into);
     } else {
         let noun = if sites.len() == 1 { "workspace" } else { "workspaces" };
@@ -80,6 +87,9 @@ fn page(table: &Table) -> String {
         );
         for site in sites {
             card(&mut main, site);
+        }
+        for one in table.unnamed() {
+            unnamed(&mut main, one);
         }
         main.push_str("</ul>");
     }
@@ -118,6 +128,19 @@ fn card(main: &mut String, site: &Site) {
         main.push_str("</span>");
     }
     main.push_str("</a></li>\n");
+}
+
+/// A folder that answers nowhere: a tile that leads nowhere.
+fn unnamed(main: &mut String, one: &Unnamed) {
+    let first = one.folder.chars().next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let hint = one.hint.as_deref().map(|hint| code(&sentence(hint))).unwrap_or_default();
+    let _infallible = writeln!(
+        main,
+        r#"<li><div class="tile"><span class="icon letter" aria-hidden="true">{}</span><span class="words"><span class="name">{}</span></span><span class="badge failed">no address</span><span class="about wrong">{}</span><span class="facts"><span class="notice">{hint}</span></span></div></li>"#,
+        Text(&first),
+        Text(&one.folder),
+        code(&sentence(&one.message)),
+    );
 }
 
 fn welcome(main: &mut String, drop_into: &str) {

@@ -75,6 +75,12 @@ impl<'a> Problem<'a> {
 
     /// There is no site of this name.
     pub(crate) fn unknown(table: &Table, name: &str, authority: &str) -> Self {
+        let folder = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+        if let Some(one) = table.unnamed().iter().find(|one| one.folder == folder) {
+            let title = format!("{folder} has no address");
+            let problem = Self::new(StatusCode::NOT_FOUND, "unnamed_folder", title, &one.message);
+            return Self { hint: one.hint.clone(), ..problem };
+        }
         let near: Vec<String> = table.near(name).into_iter().map(str::to_owned).collect();
         let hint = match near.first() {
             Some(near) => format!("did you mean `{near}`?"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use http_body_util::BodyExt as _;
 
-use super::super::table::{Icon, Settings, Site, SiteState, Table};
+use super::super::table::{Icon, Settings, Site, SiteState, Table, Unnamed};
 use super::*;
 
 fn site(name: &str, state: SiteState) -> Site {
@@ -127,4 +127,21 @@ fn icons_are_locked_up() {
         assert_eq!(own(&table, path, true, &HeaderMap::new()).status(), status, "{path}");
     }
     assert_eq!(own(&table, "/health", false, &HeaderMap::new()).status(), 405);
+}
+
+#[test]
+fn a_folder_without_an_address_is_shown_with_its_reason() {
+    let unnamed = vec![Unnamed {
+        folder: "My <App>".to_owned(),
+        message: "the folders `My <App>` and `my-app` would both be `/my-app/`".to_owned(),
+        hint: Some("rename one of the two".to_owned()),
+    }];
+    let table = Table::compile(Vec::new(), Settings::default()).with_unnamed(unnamed);
+    let page = text(index(&table, &HeaderMap::new()));
+    assert!(page.contains("My &lt;App&gt;") && page.contains("Rename one of the two."), "{page}");
+    let mut headers = HeaderMap::new();
+    headers.insert(header::ACCEPT, HeaderValue::from_static(JSON));
+    assert!(text(index(&table, &headers)).contains(r#""unnamed":[{"folder":"My <App>""#));
+    let asked = text(Problem::unknown(&table, "My%20%3CApp%3E", "localhost").render(false));
+    assert!(asked.contains("unnamed_folder") && asked.contains("rename one of the two"), "{asked}");
 }

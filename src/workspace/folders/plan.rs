@@ -127,7 +127,8 @@ fn close(folder: &str, error: &NameError, taken: &BTreeMap<Name, &str>) -> Calle
         let free = suggestion.as_ref().filter(|name| !taken.contains_key(*name));
         let hint = match free {
             Some(name) => format!("rename the folder, for example to `{name}`"),
-            None => "rename the folder with a-z, 0-9 and -".to_owned(),
+            None if suggestion.is_some() => "rename one of the two".to_owned(),
+            None => "rename the folder, using a-z, 0-9 and -".to_owned(),
         };
         Called::Not { message, hint }
     };
