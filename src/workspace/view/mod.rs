@@ -230,6 +230,12 @@ fn with_agent(facts: &Facts<'_>, web: &Container, status: &sync::Status, network
         _ => None,
     };
     account.hint = report.failure.as_ref().and_then(|failure| failure.hint.clone());
+    if account.phase == Phase::Failed && account.hint.is_none() {
+        let name = &facts.input.record.folder;
+        account.hint = Some(format!(
+            "its last lines say why; mend it and save, or try again as it is: `nexus workspace restart {name}`"
+        ));
+    }
     if account.phase == Phase::Starting && account.message.is_none() {
         account = silent(facts, web, account);
     }
