@@ -32,6 +32,7 @@ pub struct TestNode {
     engine: Option<String>,
     pub web: u16,
     pub control: u16,
+    settings: Vec<(String, String)>,
     client: Client<HttpConnector, Empty<Bytes>>,
 }
 
@@ -57,12 +58,26 @@ impl TestNode {
         let directory = tempfile::Builder::new().prefix("nexus-test-").tempdir().unwrap();
         fs::create_dir(directory.path().join("projects")).unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { directory, child: None, engine: None, web: free_port(), control: free_port(), client }
+        Self {
+            directory,
+            child: None,
+            engine: None,
+            web: free_port(),
+            control: free_port(),
+            settings: vec![],
+            client,
+        }
+    }
+
+    /// Sets a variable of the node's environment, before it is started.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.settings.push((variable.to_owned(), value.to_owned()));
     }
 
     /// Gives it an engine of its own instead of the machine's.
     pub fn set_engine(&mut self, address: &str) {
         self.engine = Some(address.to_owned());
+        self.set("NEXUS_ENGINE_SOCKET", address);
     }
 
     pub fn spawn(&mut self) {
@@ -92,9 +107,7 @@ impl TestNode {
             ("NEXUS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt".to_owned()),
             ("NEXUS_LOG", "info,nexus=debug".to_owned()),
         ]);
-        if let Some(engine) = &self.engine {
-            nexus.env("NEXUS_ENGINE_SOCKET", engine);
-        }
+        nexus.envs(self.settings.iter().cloned());
         nexus
     }
 

@@ -1,5 +1,6 @@
 //! The whole node as a process on the real engine: folders are dropped, URLs answer.
 
+mod bad;
 mod harness;
 mod kill;
 mod kinds;
