@@ -38,7 +38,7 @@ fn clock() -> u64 {
 
 fn drop_project(node: &TestNode, number: usize) -> String {
     let name = format!("folder-{number}");
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         node.write(&format!("{name}/index.html"), &format!("page {number}"));
     } else {
         node.write(
