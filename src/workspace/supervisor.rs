@@ -3,6 +3,7 @@
 //! Reads: the scene of folders, the store (when nudged), the engine's events. Publishes: the views, through its workers.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,8 +131,12 @@ impl Supervisor {
         let store = &self.context.store;
         let now = clock::now();
         if let Scene::Folders(folders) = scene {
-            let identities = folders.iter().map(|(name, folder)| (name.clone(), folder.identity)).collect();
-            for change in folders::changes(&store.workspaces().await?, &identities, now) {
+            // Rows first, folders second: a folder that a worker has just moved to the trash is in a scene seen before
+            // that, and must not be taken for one that came back.
+            let records = store.workspaces().await?;
+            let there = folders.iter().filter(|(_, folder)| is_still_there(folder));
+            let identities = there.map(|(name, folder)| (name.clone(), folder.identity)).collect();
+            for change in folders::changes(&records, &identities, now) {
                 match change {
                     Change::New(record) => {
                         tracing::info!(workspace = %record.folder, "a new folder");
@@ -200,6 +205,14 @@ impl Supervisor {
                 }
             }
         }
+    }
+}
+
+/// Whether a folder of the scene is there at this moment. What cannot be looked at is not gone.
+fn is_still_there(folder: &folder_watch::Folder) -> bool {
+    match std::fs::symlink_metadata(&folder.path) {
+        Ok(found) => (found.dev(), found.ino()) == (folder.identity.device, folder.identity.inode),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
     }
 }
 
