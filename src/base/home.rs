@@ -43,9 +43,4 @@ impl Home {
     pub fn stack(&self, workspace: &super::ids::WorkspaceId) -> PathBuf {
         self.root.join("stacks").join(workspace.as_str())
     }
-
-    /// The agent binary that is put into the agent volume.
-    pub fn agents(&self) -> PathBuf {
-        self.root.join("agents")
-    }
 }

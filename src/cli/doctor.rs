@@ -15,6 +15,7 @@ use crate::api::wire;
 use crate::base::fault::Kind;
 use crate::config;
 use crate::engine::docker;
+use crate::node;
 use crate::ops::doctor;
 
 /// Each check has a time-out of its own; together they may take this long.
@@ -72,12 +73,11 @@ fn print(context: &Context, checks: Vec<wire::Check>) -> Result<ExitCode, Failur
 /// What the node would use, from the same settings.
 fn subject(context: &Context) -> Result<doctor::Subject, Failure> {
     let (_, settings) = config::load(&context.environment).map_err(|invalid| Failure::of(&invalid))?;
-    let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.join("nexus-agent")));
     let first = |places: Vec<PathBuf>| {
         places.iter().find(|place| place.exists()).or(places.last()).cloned().unwrap_or_default()
     };
     let installed = Path::new("/usr/share/nexus");
-    let agents = beside.into_iter().chain([installed.join("agent/nexus-agent")]).collect();
+    let agent = node::agent_path(&settings);
     Ok(doctor::Subject {
         engine: Arc::new(docker::Docker::new(&docker::Settings {
             socket: settings.engine_socket,
@@ -90,7 +90,7 @@ fn subject(context: &Context) -> Result<doctor::Subject, Failure> {
             ("web".to_owned(), settings.web_listen),
             ("control".to_owned(), settings.control_listen),
         ],
-        agent: settings.agent_path.unwrap_or_else(|| first(agents)),
+        agent,
         images: settings
             .images_dir
             .unwrap_or_else(|| first(vec![installed.join("images"), PathBuf::from("./images")])),

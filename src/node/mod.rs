@@ -36,6 +36,7 @@ use crate::workspace::Context;
 use crate::workspace::Workspaces;
 
 pub use error::Error;
+pub use settings::agent_path;
 
 /// Time for everything to end after the first signal.
 const CLOSE: Duration = Duration::from_secs(15);

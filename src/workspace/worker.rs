@@ -76,7 +76,7 @@ pub struct Facts<'a> {
     pub doing: Option<&'a str>,
     /// What failed last, until something succeeds.
     pub trouble: Option<&'a Trouble>,
-    /// When the container that answers the web was started.
+    /// The moment the view is made at.
     pub now: Timestamp,
 }
 

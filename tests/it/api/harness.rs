@@ -119,7 +119,7 @@ impl TestApi {
             home: home.clone(),
             directory: directory.clone(),
             listeners: vec![("control".to_owned(), address)],
-            agent: home.agents().join("nexus-agent"),
+            agent: home.root().join("nexus-agent"),
             images: directory.clone(),
             node: Some(facts.id.clone()),
             serving: true,
