@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::path::RelPath;
 
 /// The BLAKE3 digest of a file's content.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Digest(pub [u8; 32]);
 
 impl fmt::Display for Digest {

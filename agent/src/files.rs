@@ -22,7 +22,8 @@ use rustix::io::Errno;
 
 use crate::path::RelPath;
 
-const DIRECTORY: OFlags =
+/// How directories are opened: no link followed.
+pub(crate) const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A directory and what is beneath it.
@@ -48,6 +49,11 @@ impl Root {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self { directory: rustix::fs::open(path, flags, Mode::empty())? })
+    }
+
+    /// Its descriptor.
+    pub fn directory(&self) -> &OwnedFd {
+        &self.directory
     }
 
     /// Which directory this is.
@@ -194,19 +200,20 @@ impl Root {
         }
     }
 
-    fn parent(&self, path: &RelPath) -> io::Result<Parent> {
+    /// Opens the directory `path` stands in.
+    pub(crate) fn parent(&self, path: &RelPath) -> io::Result<Parent> {
         path.parent().map_or(Ok(Parent::Root), |parent| beneath(&self.directory, &parent).map(Parent::Below))
     }
 }
 
 /// The directory a path stands in.
-enum Parent {
+pub(crate) enum Parent {
     Root,
     Below(OwnedFd),
 }
 
 impl Parent {
-    fn get<'a>(&'a self, root: &'a Root) -> &'a OwnedFd {
+    pub(crate) fn get<'a>(&'a self, root: &'a Root) -> &'a OwnedFd {
         match self {
             Self::Root => &root.directory,
             Self::Below(directory) => directory,

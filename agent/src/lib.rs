@@ -1,10 +1,11 @@
 //! What the node and the agent inside a container share: the wire between them, and the file tree they compare.
 //!
 //! Pure: [`path`], [`entry`], [`tree`], [`ignore`], [`diff`], [`report`], [`command`](init::command). The wire is in
-//! [`wire`]. What touches a disk is in [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
+//! [`wire`]. What touches a disk is in [`disk`] (the two-way engine's only door), [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
 //! [`init`], [`listen`], [`forward`], [`site`] and [`endpoint`].
 
 pub mod diff;
+pub mod disk;
 pub mod endpoint;
 pub mod entry;
 pub mod files;

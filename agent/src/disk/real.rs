@@ -1,0 +1,473 @@
+//! A folder on a real disk.
+
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::io::Seek;
+use std::io::SeekFrom;
+use std::io::Write;
+use std::os::fd::AsFd as _;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::AtFlags;
+use rustix::fs::Gid;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::Uid;
+use rustix::io::Errno;
+use rustix::time::ClockId;
+
+use crate::disk::At;
+use crate::disk::Content;
+use crate::disk::Disk;
+use crate::disk::Facts;
+use crate::disk::Identity;
+use crate::disk::Kind;
+use crate::disk::Listing;
+use crate::disk::Owner;
+use crate::disk::Slot;
+use crate::disk::rename;
+use crate::disk::rename::Spot;
+use crate::files;
+use crate::files::Root;
+use crate::path::RelPath;
+
+use super::order::Order;
+
+/// The staging area's name when it is inside the folder: never listed, never a path of the tree.
+pub const STAGING: &[u8] = b".nexus-stage";
+
+/// Where the staging area is. It has to be on the folder's own mount.
+#[derive(Debug, Clone)]
+pub enum StageAt {
+    /// In the folder, as [`STAGING`].
+    Inside,
+    /// In this directory, which is ours alone.
+    Beside(PathBuf),
+}
+
+/// A folder on a real disk, with its staging area and its kept files.
+#[derive(Debug)]
+pub struct Folder {
+    root: Root,
+    staging: Room,
+    kept: Room,
+    order: Order,
+    /// Whether the file system can let two names change places.
+    exchanges: AtomicBool,
+    user: Owner,
+}
+
+/// A directory of ours, made when it is needed.
+#[derive(Debug)]
+struct Room {
+    at: StageAt,
+    handle: Mutex<Option<Arc<OwnedFd>>>,
+}
+
+/// A file that is open for reading.
+#[derive(Debug)]
+pub struct Reading(File);
+
+/// A file that is being written in the staging area.
+#[derive(Debug)]
+pub struct Writing {
+    file: File,
+    part: Slot,
+}
+
+impl Folder {
+    /// Opens a folder. The paths may hold links: they are the owner's words, not a peer's.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn open(root: &Path, staging: StageAt, kept: &Path) -> io::Result<Self> {
+        let root = Root::open(root)?;
+        let kind = rustix::fs::fstatfs(root.directory())?.f_type as u64;
+        Ok(Self {
+            root,
+            staging: Room { at: staging, handle: Mutex::default() },
+            kept: Room { at: StageAt::Beside(kept.to_owned()), handle: Mutex::default() },
+            order: Order::of(kind),
+            exchanges: AtomicBool::new(exchanges(kind)),
+            user: Owner {
+                user: rustix::process::geteuid().as_raw(),
+                group: rustix::process::getegid().as_raw(),
+            },
+        })
+    }
+
+    /// The folder's descriptor, for whoever watches it.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// As on a file system that cannot exchange.
+    #[cfg(test)]
+    pub(super) fn forget_exchange(&self) {
+        self.exchanges.store(false, Ordering::Relaxed);
+    }
+
+    fn room(&self, slot: Slot) -> &Room {
+        if matches!(slot, Slot::Kept(_)) { &self.kept } else { &self.staging }
+    }
+
+    /// Does something with the directory a thing stands in and its name there.
+    fn at<T>(&self, at: At<'_>, act: impl Fn(&OwnedFd, &[u8]) -> rustix::io::Result<T>) -> io::Result<T> {
+        match at {
+            At::Root => Ok(act(self.root.directory(), b".")?),
+            At::Path(path) => {
+                self.refuse_staging(path)?;
+                let parent = self.root.parent(path)?;
+                Ok(act(parent.get(&self.root), path.name())?)
+            }
+            At::Slot(slot) => self.room(slot).with(&self.root, |room| act(room, slot.name().as_bytes())),
+        }
+    }
+
+    fn between<'a>(
+        &self,
+        from: impl Into<At<'a>>,
+        to: impl Into<At<'a>>,
+        act: impl Fn(Spot<'_>, Spot<'_>) -> rustix::io::Result<()>,
+    ) -> io::Result<()> {
+        let to = to.into();
+        let inner = |from_directory: &OwnedFd, from_name: &[u8]| {
+            self.at(to, |to_directory, to_name| {
+                let from = Spot { directory: from_directory, name: from_name };
+                act(from, Spot { directory: to_directory, name: to_name })
+            })
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        };
+        self.at(from.into(), inner)
+    }
+
+    fn refuse_staging(&self, path: &RelPath) -> io::Result<()> {
+        let inside = matches!(self.staging.at, StageAt::Inside);
+        if inside && path.components().next() == Some(STAGING) {
+            return Err(Errno::NOENT.into());
+        }
+        Ok(())
+    }
+
+    fn open_at(&self, at: At<'_>, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        self.at(at, |directory, name| rustix::fs::openat(directory, name, flags, Mode::empty()))
+            .map(File::from)
+    }
+}
+
+impl Disk for Folder {
+    type Reader = Reading;
+    type Writer = Writing;
+
+    fn identity(&self) -> io::Result<Identity> {
+        let files::Identity { inode, born } = self.root.identity()?;
+        let device = rustix::fs::fstat(self.root.directory())?.st_dev as u64;
+        Ok(Identity { device, inode, born })
+    }
+
+    fn now(&self) -> i64 {
+        let now = rustix::time::clock_gettime(ClockId::RealtimeCoarse);
+        now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as i64)
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(self.root.directory())?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn stat(&self, at: At<'_>) -> io::Result<Option<Facts>> {
+        let stat =
+            self.at(at, |directory, name| rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW));
+        match stat {
+            Ok(stat) => Ok(Some(Facts::of(&stat))),
+            Err(error) if files::is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn list(&self, directory: At<'_>) -> io::Result<Listing> {
+        let handle = match directory {
+            At::Root => self.root.open_directory(None)?,
+            other => self.open_at(other, OFlags::RDONLY | OFlags::DIRECTORY)?.into(),
+        };
+        let inside = matches!((directory, &self.staging.at), (At::Root, StageAt::Inside));
+        let mut listing = Listing::new();
+        for name in files::list(handle.try_clone()?)? {
+            if inside && name == STAGING {
+                continue;
+            }
+            match rustix::fs::statat(&handle, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => listing.push((name.into(), Ok(Facts::of(&stat)))),
+                Err(Errno::NOENT) => {}
+                Err(error) => listing.push((name.into(), Err(error.into()))),
+            }
+        }
+        Ok(listing)
+    }
+
+    fn read_link(&self, at: At<'_>) -> io::Result<Vec<u8>> {
+        let read = |directory: &OwnedFd, name: &[u8]| rustix::fs::readlinkat(directory, name, Vec::new());
+        Ok(self.at(at, read)?.into_bytes())
+    }
+
+    fn open(&self, at: At<'_>) -> io::Result<(Reading, Facts)> {
+        // A pipe or a device would be opened for a moment, and a device may notice: look first, then again.
+        let before = self.stat(at)?.ok_or(Errno::NOENT)?;
+        if before.kind != Kind::File {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let reading = Reading(self.open_at(at, OFlags::RDONLY)?);
+        let facts = reading.facts()?;
+        if facts.kind != Kind::File {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok((reading, facts))
+    }
+
+    fn slots(&self) -> io::Result<Vec<Slot>> {
+        let mut slots = Vec::new();
+        for (room, parse) in [(&self.staging, Slot::staged as fn(&[u8]) -> _), (&self.kept, Slot::kept)] {
+            let Some(handle) = room.existing(&self.root)? else { continue };
+            let again = rustix::fs::openat(&*handle, c".", files::DIRECTORY, Mode::empty())?;
+            slots.extend(files::list(again)?.iter().filter_map(|name| parse(name)));
+        }
+        slots.sort();
+        Ok(slots)
+    }
+
+    fn stage(&self, part: u64) -> io::Result<Writing> {
+        let part = Slot::Part(part);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        let file = self.at(part.into(), |room, name| rustix::fs::openat(room, name, flags, mode))?;
+        Ok(Writing { file: file.into(), part })
+    }
+
+    fn finish(&self, writer: Writing, slot: Slot) -> io::Result<Facts> {
+        self.order.before_rename(&writer.file)?;
+        self.shift(writer.part, slot)?;
+        Ok(Facts::of(&rustix::fs::fstat(&writer.file)?))
+    }
+
+    fn stage_link(&self, slot: Slot, target: &[u8]) -> io::Result<()> {
+        self.at(slot.into(), |room, name| rustix::fs::symlinkat(target, room, name))
+    }
+
+    fn stage_directory(&self, slot: Slot) -> io::Result<()> {
+        self.at(slot.into(), |room, name| rustix::fs::mkdirat(room, name, Mode::from_raw_mode(0o700)))
+    }
+
+    fn dress(&self, slot: Slot, mode: u32, owner: Owner) -> io::Result<()> {
+        self.own(slot.into(), owner)?;
+        // Through a descriptor: `chmod` by name follows links.
+        match self.open_at(slot.into(), OFlags::RDONLY) {
+            Ok(file) => Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o777))?),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::LOOP) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn shift(&self, from: Slot, to: Slot) -> io::Result<()> {
+        self.between(from, to, rename::to_free)
+    }
+
+    fn discard(&self, slot: Slot) -> io::Result<()> {
+        let removed =
+            self.at(slot.into(), |room, name| match rustix::fs::unlinkat(room, name, AtFlags::empty()) {
+                Err(Errno::ISDIR) => rustix::fs::unlinkat(room, name, AtFlags::REMOVEDIR),
+                done => done,
+            });
+        match removed {
+            Err(error) if files::is_absent(&error) => Ok(()),
+            done => done,
+        }
+    }
+
+    fn place(&self, slot: Slot, path: &RelPath) -> io::Result<()> {
+        self.between(slot, path, rename::to_free)
+    }
+
+    fn exchange(&self, slot: Slot, path: &RelPath) -> io::Result<()> {
+        if self.exchanges.load(Ordering::Relaxed) {
+            let done = self.between(slot, path, rename::exchange);
+            let errno = done.as_ref().err().and_then(Errno::from_io_error);
+            if !errno.is_some_and(rename::is_unsupported) {
+                return done;
+            }
+            self.exchanges.store(false, Ordering::Relaxed);
+        }
+        let spare = spare(slot).name();
+        self.between(slot, path, |ours, theirs| {
+            let spare = Spot { directory: ours.directory, name: spare.as_bytes() };
+            rename::exchange_by_link(ours, theirs, spare)
+        })
+    }
+
+    fn take(&self, path: &RelPath, slot: Slot) -> io::Result<()> {
+        self.between(path, slot, rename::to_free)
+    }
+
+    fn rename(&self, from: &RelPath, to: &RelPath) -> io::Result<()> {
+        self.between(from, to, rename::to_free)
+    }
+
+    fn make_directory(&self, path: &RelPath, mode: u32, owner: Owner) -> io::Result<()> {
+        let mode = Mode::from_raw_mode(mode & 0o777);
+        self.at(path.into(), |directory, name| rustix::fs::mkdirat(directory, name, mode))?;
+        self.own(path.into(), owner)
+    }
+
+    fn remove_directory(&self, path: &RelPath) -> io::Result<()> {
+        self.at(path.into(), |directory, name| rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR))
+    }
+
+    fn set_mode(&self, path: &RelPath, inode: u64, mode: u32) -> io::Result<bool> {
+        let (reading, facts) = self.open(path.into())?;
+        if facts.inode != inode {
+            return Ok(false);
+        }
+        rustix::fs::fchmod(&reading.0, Mode::from_raw_mode(mode & 0o777))?;
+        Ok(true)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        rustix::fs::syncfs(self.root.directory())?;
+        let Some(kept) = self.kept.existing(&self.root)? else { return Ok(()) };
+        if rustix::fs::fstat(&*kept)?.st_dev != rustix::fs::fstat(self.root.directory())?.st_dev {
+            rustix::fs::syncfs(&*kept)?;
+        }
+        Ok(())
+    }
+}
+
+impl Folder {
+    /// Only a privileged process can give a file away; everybody else's files are their own.
+    fn own(&self, at: At<'_>, owner: Owner) -> io::Result<()> {
+        if owner == self.user {
+            return Ok(());
+        }
+        let (user, group) = (Uid::from_raw(owner.user), Gid::from_raw(owner.group));
+        let chown = |directory: &OwnedFd, name: &[u8]| {
+            rustix::fs::chownat(directory, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
+        };
+        match self.at(at, chown) {
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::PERM | Errno::INVAL)) => Ok(()),
+            done => done,
+        }
+    }
+}
+
+/// A staging area inside the folder is not left behind for its owner to wonder about.
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if matches!(self.staging.at, StageAt::Inside) {
+            let _ = rustix::fs::unlinkat(self.root.directory(), STAGING, AtFlags::REMOVEDIR);
+        }
+    }
+}
+
+impl Room {
+    /// Does something in the room; makes it first, and again when somebody has removed it.
+    fn with<T>(&self, root: &Root, act: impl Fn(&OwnedFd) -> rustix::io::Result<T>) -> io::Result<T> {
+        let existing = self.existing(root)?;
+        let handle = match existing {
+            Some(handle) => handle,
+            None => self.make(root)?,
+        };
+        match act(&handle) {
+            Err(Errno::NOENT) if rustix::fs::fstat(&*handle)?.st_nlink == 0 => {
+                *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                Ok(act(&*self.make(root)?)?)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    fn make(&self, root: &Root) -> io::Result<Arc<OwnedFd>> {
+        match &self.at {
+            StageAt::Inside => {
+                match rustix::fs::mkdirat(root.directory(), STAGING, Mode::from_raw_mode(0o700)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            StageAt::Beside(path) => std::fs::create_dir_all(path)?,
+        }
+        self.existing(root)?.ok_or_else(|| Errno::NOENT.into())
+    }
+
+    fn existing(&self, root: &Root) -> io::Result<Option<Arc<OwnedFd>>> {
+        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        if handle.is_none() {
+            let opened = match &self.at {
+                StageAt::Inside => {
+                    rustix::fs::openat(root.directory(), STAGING, files::DIRECTORY, Mode::empty())
+                }
+                StageAt::Beside(path) => rustix::fs::open(path, files::DIRECTORY, Mode::empty()),
+            };
+            match opened {
+                Ok(opened) => *handle = Some(Arc::new(opened)),
+                Err(Errno::NOENT) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(handle.clone())
+    }
+}
+
+impl Content for Reading {
+    fn facts(&self) -> io::Result<Facts> {
+        Ok(Facts::of(&rustix::fs::fstat(self.0.as_fd())?))
+    }
+}
+
+impl Read for Reading {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Seek for Reading {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+impl Write for Writing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// A name nobody else gives, found like any other after a crash in the middle.
+fn spare(slot: Slot) -> Slot {
+    let number = match slot {
+        Slot::Whole(digest) => digest.0.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)),
+        Slot::Part(number) | Slot::Taken(number) | Slot::Kept(number) => number,
+    };
+    Slot::Taken(1 << 63 | number)
+}
+
+/// The file systems whose exchange is known to be sound. On others (VirtioFS loses data by it) it is not tried.
+fn exchanges(kind: u64) -> bool {
+    const BTRFS: u64 = 0x9123_683e;
+    const EXT4: u64 = 0xef53;
+    const F2FS: u64 = 0xf2f5_2010;
+    const OVERLAY: u64 = 0x794c_7630;
+    const TMPFS: u64 = 0x0102_1994;
+    const XFS: u64 = 0x5846_5342;
+    [BTRFS, EXT4, F2FS, OVERLAY, TMPFS, XFS].contains(&kind)
+}
