@@ -1,7 +1,8 @@
 //! What the node and the agent inside a container share: the wire between them, and the file tree they compare.
 //!
 //! Pure: [`path`], [`entry`], [`tree`], [`ignore`], [`diff`], [`report`], [`command`](init::command). The wire is in
-//! [`wire`]. What touches a disk is in [`disk`] (the two-way engine's only door), [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
+//! [`wire`]. What touches a disk is in [`disk`] (the two-way engine's only door), [`log`],
+//! [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
 //! [`init`], [`listen`], [`forward`], [`site`] and [`endpoint`].
 
 pub mod diff;
@@ -14,6 +15,7 @@ pub mod ignore;
 pub mod init;
 pub mod ledger;
 pub mod listen;
+pub mod log;
 pub mod path;
 pub mod report;
 pub mod scan;
