@@ -50,14 +50,17 @@ pub enum Entry {
     },
 }
 
-/// What a portable symbolic link says: relative, and not out of the folder when read from where it stands.
+/// The longest target a link can have.
+const TARGET_MAX: usize = 4_000;
+
+/// What a symbolic link says. A portable one is relative and does not lead out of the folder from where it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target(Box<[u8]>);
 
 impl Target {
     /// Takes the target of a link at `link`; `None` when it is absolute or leads out of the folder.
     pub fn portable(link: &RelPath, target: &[u8]) -> Option<Self> {
-        if target.is_empty() || target.starts_with(b"/") || target.contains(&0) || target.len() > 4_000 {
+        if target.starts_with(b"/") {
             return None;
         }
         let mut depth = link.components().count() - 1;
@@ -68,7 +71,13 @@ impl Target {
                 _ => depth += 1,
             }
         }
-        Some(Self(target.into()))
+        Self::raw(target)
+    }
+
+    /// Takes a target as it is, wherever it leads; `None` when no link can say it.
+    pub fn raw(target: &[u8]) -> Option<Self> {
+        let sayable = !target.is_empty() && !target.contains(&0) && target.len() <= TARGET_MAX;
+        sayable.then(|| Self(target.into()))
     }
 
     /// Whether it is portable at `link`. Asked again by whoever received it.

@@ -3,6 +3,7 @@
 //! Kept on the state volume as an append-only journal that ends, at worst, in a torn record (ignored when read). It is
 //! bound to the identity of the folder it speaks of: for another folder (a volume made anew) it says nothing.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
@@ -16,8 +17,9 @@ use serde::Serialize;
 use crate::entry::Entry;
 use crate::files::Identity;
 use crate::path::RelPath;
-use crate::tree::Tree;
-use crate::tree::fingerprint;
+
+/// Everything in a folder, a directory before what it holds.
+type Tree = BTreeMap<RelPath, Entry>;
 
 /// Raised when the record's form changes; a journal of another version is as good as none.
 const VERSION: u8 = 1;
@@ -122,7 +124,13 @@ impl Ledger {
 
     /// A digest of everything in it.
     pub fn fingerprint(&self) -> blake3::Hash {
-        fingerprint(self.entries.iter())
+        let mut hasher = blake3::Hasher::new();
+        for entry in &self.entries {
+            let bytes = postcard::to_allocvec(&entry).expect("an entry has a wire form");
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(&bytes);
+        }
+        hasher.finalize()
     }
 
     fn note(&mut self, record: &Record) {

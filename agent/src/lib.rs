@@ -18,6 +18,8 @@ pub mod listen;
 pub mod log;
 pub mod path;
 pub mod report;
+#[cfg(test)]
+mod sample;
 pub mod scan;
 pub mod serve;
 pub mod site;

@@ -117,7 +117,8 @@ impl RelPath {
     }
 }
 
-fn check_name(name: &[u8]) -> Result<(), PathError> {
+/// Whether it can be one component of a path.
+pub(crate) fn check_name(name: &[u8]) -> Result<(), PathError> {
     match name {
         b"" => Err(PathError::Empty),
         b"." | b".." => Err(PathError::Dots),
