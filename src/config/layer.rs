@@ -7,6 +7,7 @@ use super::locate::locate;
 use super::problem::Problem;
 use super::problem::distance;
 use super::stack::Origin;
+use crate::base::yaml::bounded;
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +30,11 @@ pub struct Layer {
 impl Layer {
     /// Reads a settings file. `origin` makes the origin of a line and column.
     pub fn parse(text: &str, origin: impl Fn(usize, usize) -> Origin) -> Result<Self, Problem> {
+        let text = bounded(text).map_err(|message| Problem {
+            message,
+            origin: origin(1, 1),
+            hint: Some("write settings as lines, such as `web: { listen: 0.0.0.0:8080 }`".to_owned()),
+        })?;
         let value: Value = serde_yaml::from_str(text).map_err(|error| {
             let place = error.location().map_or((1, 1), |place| (place.line(), place.column()));
             let message = error.to_string();
