@@ -14,6 +14,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::Request;
 use hyper::Response;
 use hyper::StatusCode;
+use hyper::body::Body as _;
 use hyper::body::Bytes;
 use hyper::body::Incoming;
 use hyper::header;
@@ -21,6 +22,7 @@ use hyper::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
+use rustix::io::Errno;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tower_http::services::ServeDir;
@@ -75,6 +77,9 @@ impl Site {
                 *answer.status_mut() = *status;
             }
         }
+        if answer.status() == StatusCode::NOT_FOUND && answer.body().size_hint().exact() == Some(0) {
+            answer = plain(StatusCode::NOT_FOUND, "not found\n");
+        }
         // Edits show at once: a browser asks again, and is told `304` where nothing changed.
         answer.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
         answer
@@ -96,10 +101,11 @@ where
     B: hyper::body::Body<Data = Bytes, Error = io::Error> + Send + 'static,
 {
     answer.map_or_else(
-        |error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied => {
+        |error| match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG) => {
                 plain(StatusCode::NOT_FOUND, "not found\n")
             }
+            Some(Errno::LOOP) => plain(StatusCode::NOT_FOUND, "not found: a link there leads back to itself\n"),
             _ => plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n"),
         },
         |answer| answer.map(BodyExt::boxed_unsync),
@@ -251,6 +257,31 @@ mod tests {
         let (_folder, address, _tasks) = started(true).await;
         let answer = get(address, "/users/7", "if-none-match: *\r\n").await;
         assert_eq!((status(&answer), answer.ends_with("home")), ("200", true), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_there_is_not_found() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("app.js"), "x").unwrap();
+        std::os::unix::fs::symlink("self", folder.path().join("self")).unwrap();
+        std::os::unix::fs::symlink("self.txt", folder.path().join("self.txt")).unwrap();
+        std::os::unix::fs::symlink("nothing", folder.path().join("dangling")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, Arc::new(Site::new(folder.path(), false))));
+        let long = format!("/{}", "n".repeat(300));
+        for (path, said) in [
+            ("/self", "not found"),
+            ("/self.txt", "a link there leads back to itself"),
+            ("/self/x.txt", "a link there leads back to itself"),
+            ("/dangling", "not found"),
+            ("/app.js/x", "not found"),
+            (&long, "not found"),
+        ] {
+            let answer = get(address, path, "").await;
+            assert_eq!((status(&answer), answer.contains(said)), ("404", true), "{path}: {answer}");
+        }
     }
 
     #[tokio::test]
