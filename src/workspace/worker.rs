@@ -151,7 +151,10 @@ impl Worker {
     async fn rest(&mut self, input: &Input, wait: Duration, token: &CancellationToken) -> bool {
         let until = Instant::now() + wait;
         loop {
-            self.publish(input, None);
+            let facts = self.facts(input, None);
+            // Time alone can change what is to be said; nothing else wakes this loop for it.
+            let speak = view::speaks_in(&facts).map_or(until, |time| until.min(Instant::now() + time));
+            self.workspaces.publish(view::render(&facts));
             tokio::select! {
                 // Cancel-safe: each arm only waits.
                 () = token.cancelled() => return false,
@@ -162,7 +165,7 @@ impl Worker {
                     }
                     return changed.is_ok();
                 }
-                () = tokio::time::sleep_until(until) => return true,
+                () = tokio::time::sleep_until(speak) => if speak == until { return true },
                 () = self.attachment.changed() => {}
             }
         }
@@ -321,7 +324,11 @@ impl Worker {
     }
 
     fn publish(&self, input: &Input, doing: Option<&str>) {
-        let facts = Facts {
+        self.workspaces.publish(view::render(&self.facts(input, doing)));
+    }
+
+    fn facts<'a>(&'a self, input: &'a Input, doing: Option<&'a str>) -> Facts<'a> {
+        Facts {
             input,
             looked: self.looked.as_ref(),
             containers: &self.containers,
@@ -330,8 +337,7 @@ impl Worker {
             doing,
             trouble: self.trouble.as_ref(),
             now: clock::now(),
-        };
-        self.workspaces.publish(view::render(&facts));
+        }
     }
 }
 

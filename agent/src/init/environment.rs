@@ -70,6 +70,9 @@ fn injected(surroundings: &Surroundings) -> Environment {
         ("GOPATH", cache("go")),
         ("COMPOSER_CACHE_DIR", cache("composer")),
         ("BUNDLE_PATH", text(&surroundings.state.join("bundle"))),
+        // Bundler waits for a server that does not answer 40 s at a time, and asks each of its three indexes.
+        ("BUNDLE_TIMEOUT", "5".to_owned()),
+        ("BUNDLE_RETRY", "1".to_owned()),
         ("XDG_CACHE_HOME", text(&surroundings.state.join("cache"))),
     ]
     .into_iter()

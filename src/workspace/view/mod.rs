@@ -95,6 +95,24 @@ pub fn render(facts: &Facts<'_>) -> View {
     }
 }
 
+/// In what time the view says something else although nothing happens: a patience ends then.
+pub fn speaks_in(facts: &Facts<'_>) -> Option<Duration> {
+    let (since_ms, patience) = match (&facts.input.folder, starting_since(facts)) {
+        (Folder::Settling { since, .. }, _) => (since.as_millisecond(), RESTLESS),
+        (_, Some(since_ms)) => (since_ms, SILENT),
+        _ => return None,
+    };
+    let waited = u64::try_from(facts.now.as_millisecond() - since_ms).unwrap_or(0);
+    patience.checked_sub(Duration::from_millis(waited)).filter(|left| !left.is_zero())
+}
+
+/// Since when a program runs that does not listen yet.
+fn starting_since(facts: &Facts<'_>) -> Option<i64> {
+    let starting = live(facts).is_some_and(|account| account.phase == Phase::Starting);
+    let started = facts.containers.iter().filter_map(|container| container.started_at_ms);
+    if starting { started.max() } else { None }
+}
+
 fn account(facts: &Facts<'_>) -> Account {
     let input = facts.input;
     match input.record.desired {

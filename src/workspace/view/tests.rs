@@ -82,7 +82,11 @@ impl World {
     }
 
     fn view(&self) -> View {
-        render(&Facts {
+        render(&self.facts())
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
             input: &self.input,
             looked: Some(&self.looked),
             containers: &self.containers,
@@ -91,7 +95,7 @@ impl World {
             doing: self.doing,
             trouble: self.trouble.as_ref(),
             now: self.now,
-        })
+        }
     }
 }
 
@@ -169,6 +173,30 @@ fn a_folder_that_never_settles_is_named_with_what_changes() {
         Some("the folder has been changing for 12 s: `log.txt` changed last")
     );
     assert!(view.hint.unwrap().contains("nexus workspace start shop"));
+}
+
+#[test]
+fn time_alone_is_waited_for_where_it_changes_what_is_said() {
+    let seconds = |world: &World| speaks_in(&world.facts()).map(|time| time.as_secs());
+    let mut world = World::new().reporting(ready());
+    assert_eq!(seconds(&world), None);
+    let starting = sync::Report { phase: sync::Phase::Starting, ..sync::Report::default() };
+    world = world.reporting(starting);
+    let passes = |world: &mut World, seconds: i64| {
+        world.now = Timestamp::from_millisecond(world.now.as_millisecond() + seconds * SECOND).unwrap();
+    };
+    let left = seconds(&world).unwrap();
+    passes(&mut world, 5);
+    assert_eq!(seconds(&world), Some(left - 5));
+    passes(&mut world, 30);
+    assert_eq!(seconds(&world), None, "it has been said");
+    world.containers.clear();
+    world.looked = Looked::default();
+    world.input.folder = Folder::Settling { since: world.now, changing: None };
+    assert_eq!(seconds(&world), Some(10));
+    passes(&mut world, 10);
+    assert_eq!(seconds(&world), None);
+    assert!(world.view().message.unwrap().contains("changing for 10 s"));
 }
 
 #[test]

@@ -211,12 +211,14 @@ async fn a_folder_that_never_settles_is_named_and_can_be_taken() {
             fs::File::options().create(true).append(true).open(&file).unwrap().write_all(b"x").unwrap();
         }
     });
+    let began = Instant::now();
     node.wait_for_page("/calm/", 200, "calm text", SOON).await;
     let restless = |value: &Value| {
         let message = value["workspace"]["message"].as_str().unwrap_or_default();
         message.contains("changing for") && message.contains("growing.log")
     };
     let seen = node.wait_for_workspace("busy", "the file that changes", PATIENCE, restless).await;
+    assert!(began.elapsed() < Duration::from_secs(14), "said after {:?}", began.elapsed());
     assert!(seen["workspace"]["hint"].as_str().unwrap().contains("nexus workspace start busy"), "{seen}");
     let (code, _, error) = node.cli(&["workspace", "start", "busy"]);
     assert_eq!(code, 0, "{error}");
