@@ -105,7 +105,9 @@ where
             Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG) => {
                 plain(StatusCode::NOT_FOUND, "not found\n")
             }
-            Some(Errno::LOOP) => plain(StatusCode::NOT_FOUND, "not found: a link there leads back to itself\n"),
+            Some(Errno::LOOP) => {
+                plain(StatusCode::NOT_FOUND, "not found: a link there leads back to itself\n")
+            }
             _ => plain(StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read\n"),
         },
         |answer| answer.map(BodyExt::boxed_unsync),

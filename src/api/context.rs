@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::auth;
@@ -14,6 +13,7 @@ use crate::base::ids::NodeId;
 use crate::compose::Subnet;
 use crate::engine::Engine;
 use crate::ops::doctor;
+use crate::ops::vitals::Vitals;
 use crate::store::Store;
 use crate::workspace::Workspaces;
 
@@ -28,15 +28,6 @@ pub struct Settings {
     pub control_url: String,
 }
 
-/// Something wrong with the node itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// What is wrong.
-    pub message: String,
-    /// What to do.
-    pub hint: Option<String>,
-}
-
 /// What the node says about itself.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -48,8 +39,8 @@ pub struct Facts {
     pub directory: PathBuf,
     /// Its doors: name and URL.
     pub listeners: Vec<(String, String)>,
-    /// What is wrong with it now.
-    pub troubles: watch::Receiver<Vec<Trouble>>,
+    /// How it is.
+    pub vitals: Vitals,
     /// Cancelled when the node closes: streams that stay open end then.
     pub closing: CancellationToken,
 }

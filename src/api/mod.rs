@@ -26,4 +26,3 @@ pub use context::Api;
 pub use context::Facts;
 pub use context::Parts;
 pub use context::Settings;
-pub use context::Trouble;

@@ -203,7 +203,10 @@ fn a_file_that_is_not_settings_is_said_with_its_place() {
 fn a_file_made_to_keep_the_reader_busy_is_refused_at_once() {
     let began = std::time::Instant::now();
     let brackets = problems(&"[".repeat(200_000), "", &[]);
-    assert!(brackets.contains("leaves 200000 brackets open") && brackets.contains("system.yaml:1:1"), "{brackets}");
+    assert!(
+        brackets.contains("leaves 200000 brackets open") && brackets.contains("system.yaml:1:1"),
+        "{brackets}"
+    );
     let mut aliases = "a0: &a0 [x, x]\n".to_owned();
     for level in 1..40 {
         aliases += &format!("a{level}: &a{level} [*a{0}, *a{0}]\n", level - 1);

@@ -1,6 +1,6 @@
 //! The composition root: opens what the rooms need, runs their tasks, closes them in order.
 //!
-//! Tasks: the workspace supervisor (which owns the folder watch and the workers), the router's listener, the control
+//! Tasks: the workspace supervisor (which owns the folder watch and the workers), the vital signs, the router's listener, the control
 //! port's and the local socket's. Everything hangs on one token; cancelling it closes the node.
 
 mod error;
@@ -29,6 +29,8 @@ use crate::engine::Engine;
 use crate::engine::docker::Docker;
 use crate::engine::mounts::Mapping;
 use crate::ops::doctor;
+use crate::ops::vitals;
+use crate::ops::vitals::Vitals;
 use crate::router;
 use crate::store::Store;
 use crate::workspace;
@@ -68,14 +70,17 @@ pub async fn run(config: config::Settings, token: CancellationToken) -> Result<(
     let mut tasks = TaskGroup::new("node", &token);
     let workspaces =
         Workspaces::new(store.clone(), Arc::clone(&engine), home.clone(), config.workspaces_dir.clone());
+    let doctor = doctor_subject(&config, &engine, &home, &node);
+    let (vitals, looking) = vitals::prepare(doctor.clone());
+    tasks.spawn("vitals", looking.run(tasks.token()));
     let api = api::Api::new(api::Parts {
         workspaces: workspaces.clone(),
         engine: Arc::clone(&engine),
         store: store.clone(),
         home: home.clone(),
         settings: settings::api(&config)?,
-        facts: facts(&node, &config, tasks.token()),
-        doctor: doctor_subject(&config, &engine, &home, &node),
+        facts: facts(&node, &config, vitals, tasks.token()),
+        doctor,
     });
     api.tokens().ensure_claim().await?;
     let (_routes, doors) = api::rest::router(&api);
@@ -120,16 +125,14 @@ async fn bind_control(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|source| Error::Control { address, source })
 }
 
-fn facts(node: &NodeId, config: &config::Settings, closing: CancellationToken) -> api::Facts {
-    // Nothing reports troubles of the node as a whole yet but the doctor, which looks for itself.
-    let (_, troubles) = watch::channel(Vec::new());
+fn facts(node: &NodeId, config: &config::Settings, vitals: Vitals, closing: CancellationToken) -> api::Facts {
     let doors = [("web", config.web_listen), ("control", config.control_listen)];
     api::Facts {
         id: node.clone(),
         started_at: clock::now(),
         directory: config.workspaces_dir.clone(),
         listeners: doors.map(|(name, address)| (name.to_owned(), format!("http://{address}"))).into(),
-        troubles,
+        vitals,
         closing,
     }
 }

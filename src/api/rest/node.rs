@@ -1,7 +1,5 @@
 //! The node itself: whether it answers, how it is.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 
@@ -9,15 +7,10 @@ use crate::api::Api;
 use crate::api::show;
 use crate::api::wire;
 use crate::base::clock;
-use crate::base::fault;
-use crate::base::fault::Explain as _;
 use crate::engine;
 use crate::model::workspace::State as WorkspaceState;
 use crate::ops::doctor;
 use crate::workspace::Views;
-
-/// How long the engine may take to answer before the node's status says it does not.
-const ENGINE_TIME: Duration = Duration::from_secs(3);
 
 /// Whether the node answers. Asks nobody else, so that an engine in trouble does not make the node look dead.
 #[utoipa::path(get, path = "/health", tag = "node", responses((status = 200, body = wire::Health)))]
@@ -30,25 +23,8 @@ pub async fn health() -> Json<wire::Health> {
     (status = 200, body = wire::NodeStatus), (status = "4XX", body = wire::Failure)))]
 pub async fn status(State(api): State<Api>) -> Json<wire::NodeStatus> {
     let facts = api.facts();
-    let answer = tokio::time::timeout(ENGINE_TIME, api.engine().about()).await;
-    let mut problems: Vec<wire::Trouble> = facts
-        .troubles
-        .borrow()
-        .iter()
-        .map(|trouble| wire::Trouble { message: trouble.message.clone(), hint: trouble.hint.clone() })
-        .collect();
-    let engine = match answer {
-        Ok(Ok(about)) => known(about),
-        Ok(Err(error)) => {
-            problems.push(wire::Trouble { message: fault::chain(&error).to_string(), hint: error.hint() });
-            unknown()
-        }
-        Err(_elapsed) => {
-            let message = format!("the container engine did not answer within {}s", ENGINE_TIME.as_secs());
-            problems.push(wire::Trouble { message, hint: Some("see `nexus doctor`".to_owned()) });
-            unknown()
-        }
-    };
+    let look = facts.vitals.now().await;
+    let problem = |check: doctor::Check| wire::Trouble { message: check.found, hint: check.next };
     Json(wire::NodeStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         node: facts.id.to_string(),
@@ -60,9 +36,9 @@ pub async fn status(State(api): State<Api>) -> Json<wire::NodeStatus> {
             .iter()
             .map(|(name, url)| wire::Listener { name: name.clone(), url: url.clone() })
             .collect(),
-        engine,
+        engine: look.engine.map_or_else(unknown, known),
         workspaces: count(&api.workspaces().views().borrow()),
-        problems,
+        problems: look.failed.into_iter().map(problem).collect(),
     })
 }
 

@@ -1,25 +1,43 @@
 //! What the engine has to say.
 
+use std::time::Duration;
+
 use super::Check;
 use super::Subject;
 use crate::base::fault;
 use crate::base::fault::Explain as _;
+use crate::engine::About;
 use crate::engine::Labels;
 use crate::engine::label;
 
 /// The runtime images; one that is missing is built when a project first needs it.
 const RUNTIMES: [&str; 6] = ["static", "node", "python", "php", "go", "ruby"];
 
+const WHY: &str = "workspaces run in its containers";
+
+/// What the engine says of itself, or the check that failed.
+pub(super) async fn about(subject: &Subject) -> Result<About, Check> {
+    subject.engine.about().await.map_err(|error| {
+        let next = error.hint().unwrap_or_else(|| "see the engine's log".to_owned());
+        Check::failed("engine", fault::chain(&error).to_string(), WHY, next)
+    })
+}
+
+pub(super) fn silent(waited: Duration) -> Check {
+    let found = format!("the container engine has not answered within {} ms", waited.as_millis());
+    Check::failed(
+        "engine",
+        found,
+        WHY,
+        "if it stays so, restart the engine; `nexus doctor` asks it with more patience",
+    )
+}
+
 pub(super) async fn engine(subject: &Subject) -> Vec<Check> {
-    const WHY: &str = "workspaces run in its containers";
-    let about = match subject.engine.about().await {
+    let about = match about(subject).await {
         Ok(about) => about,
-        Err(error) => {
-            let next = error.hint().unwrap_or_else(|| "see the engine's log".to_owned());
-            return vec![
-                Check::failed("engine", fault::chain(&error).to_string(), WHY, next),
-                Check::skipped("compose", "not looked for: the engine does not answer"),
-            ];
+        Err(failed) => {
+            return vec![failed, Check::skipped("compose", "not looked for: the engine does not answer")];
         }
     };
     let engine = Check::ok("engine", format!("version {}, API {}", about.version, about.api_version));

@@ -19,7 +19,7 @@ const INSTANCES: u64 = 128;
 
 pub(super) async fn home(subject: &Subject) -> Vec<Check> {
     let root = subject.home.root().to_owned();
-    blocking("home", move || {
+    let mut checks = blocking("home", move || {
         let tried = tempfile::Builder::new().prefix(".doctor").tempfile_in(&root);
         if let Err(error) = tried {
             return vec![Check::failed(
@@ -29,11 +29,20 @@ pub(super) async fn home(subject: &Subject) -> Vec<Check> {
                 "make the directory and give it to the node's user, or set `NEXUS_HOME`",
             )];
         }
-        let space = match rustix::fs::statvfs(&root) {
+        vec![Check::ok("home", format!("{} can be written", root.display()))]
+    })
+    .await;
+    checks.extend(space(subject).await);
+    checks
+}
+
+pub(super) async fn space(subject: &Subject) -> Vec<Check> {
+    let root = subject.home.root().to_owned();
+    blocking("space", move || {
+        vec![match rustix::fs::statvfs(&root) {
             Ok(stat) => judge_space(stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_favail, stat.f_files),
             Err(error) => Check::skipped("space", format!("cannot be asked: {error}")),
-        };
-        vec![Check::ok("home", format!("{} can be written", root.display())), space]
+        }]
     })
     .await
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::base::home::Home;
 use crate::base::ids::NodeId;
+use crate::engine::About;
 use crate::engine::Engine;
 
 /// How long one check may take.
@@ -115,6 +116,26 @@ pub async fn examine(subject: &Subject) -> Vec<Check> {
     checks.extend(timed("inotify", host::inotify()).await);
     checks.extend(timed("ports", host::ports(subject)).await);
     checks
+}
+
+/// The cheap part of it, as often as one likes: the engine when it answers, and what was found.
+pub(super) async fn glance(subject: &Subject) -> (Option<About>, Vec<Check>) {
+    let (about, space, directory) = tokio::join!(
+        tokio::time::timeout(CHECK_TIME, engine::about(subject)),
+        timed("space", host::space(subject)),
+        timed("directory", host::directory(subject)),
+    );
+    let (about, failed) = match about {
+        Ok(Ok(about)) => (Some(about), None),
+        Ok(Err(check)) => (None, Some(check)),
+        Err(_elapsed) => (None, Some(silent(CHECK_TIME))),
+    };
+    (about, failed.into_iter().chain(space).chain(directory).collect())
+}
+
+/// An engine that has been asked and says nothing.
+pub(super) fn silent(waited: Duration) -> Check {
+    engine::silent(waited)
 }
 
 async fn timed(name: &str, check: impl Future<Output = Vec<Check>>) -> Vec<Check> {

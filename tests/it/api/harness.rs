@@ -19,6 +19,7 @@ use nexus::engine::docker;
 use nexus::engine::memory::Memory;
 use nexus::model::project::Limits;
 use nexus::ops::doctor;
+use nexus::ops::vitals;
 use nexus::store::Store;
 use nexus::workspace;
 use nexus::workspace::Workspaces;
@@ -30,7 +31,6 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::net::UnixStream;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything may take before a test says it hangs.
@@ -42,7 +42,6 @@ pub struct TestApi {
     pub address: SocketAddr,
     pub socket: PathBuf,
     pub directory: PathBuf,
-    pub troubles: watch::Sender<Vec<api::Trouble>>,
     closing: CancellationToken,
     tasks: TaskGroup,
     _temp: TempDir,
@@ -104,16 +103,7 @@ impl TestApi {
         let address = listener.local_addr().unwrap();
         settings.control_url = format!("http://{address}");
         let closing = CancellationToken::new();
-        let (troubles, watched) = watch::channel(vec![]);
-        let facts = api::Facts {
-            id: NodeId::random(),
-            started_at: clock::now(),
-            directory: directory.clone(),
-            listeners: vec![("control".to_owned(), settings.control_url.clone())],
-            troubles: watched,
-            closing: closing.clone(),
-        };
-        let workspaces = Workspaces::new(store.clone(), engine.clone(), home.clone(), directory.clone());
+        let id = NodeId::random();
         let doctor = doctor::Subject {
             engine: engine.clone(),
             home: home.clone(),
@@ -121,14 +111,25 @@ impl TestApi {
             listeners: vec![("control".to_owned(), address)],
             agent: home.root().join("nexus-agent"),
             images: directory.clone(),
-            node: Some(facts.id.clone()),
+            node: Some(id.clone()),
             serving: true,
         };
+        let (vitals, looking) = vitals::prepare(doctor.clone());
+        let facts = api::Facts {
+            id,
+            started_at: clock::now(),
+            directory: directory.clone(),
+            listeners: vec![("control".to_owned(), settings.control_url.clone())],
+            vitals,
+            closing: closing.clone(),
+        };
+        let workspaces = Workspaces::new(store.clone(), engine.clone(), home.clone(), directory.clone());
         let (facts_id, store_again) = (facts.id.clone(), store.clone());
         let parts = api::Parts { workspaces, engine, store, home: home.clone(), settings, facts, doctor };
         let api = Api::new(parts);
         api.tokens().ensure_claim().await.unwrap();
         let mut tasks = TaskGroup::new("test", &closing);
+        tasks.spawn("vitals", looking.run(tasks.token()));
         if live {
             std::fs::write(temp.path().join("agent"), "#!").unwrap();
             let settings = workspace_settings(temp.path());
@@ -140,7 +141,7 @@ impl TestApi {
         let local = api::listen::bind_local(&home.socket()).unwrap();
         tasks.spawn("control", api::listen::serve_control(listener, router.clone(), tasks.token()));
         tasks.spawn("local", api::listen::serve_local(local, router, tasks.token()));
-        Self { api, routes, address, socket: home.socket(), directory, troubles, closing, tasks, _temp: temp }
+        Self { api, routes, address, socket: home.socket(), directory, closing, tasks, _temp: temp }
     }
 
     pub async fn close(self) {

@@ -296,11 +296,11 @@ async fn an_engine_that_is_absent_old_or_silent_is_said_at_once() {
         assert!(plain(&page.body).contains(&said[3..]), "{page:?}");
         assert!(plain(&node.get("/").await.unwrap().body).contains(&said[3..]));
         assert!(began.elapsed() < Duration::from_secs(1), "{said}: {:?}", began.elapsed());
-        // This one asks the engine anew, and waits for a silent one no longer than it must.
+        let began = Instant::now();
         let (code, status, error) = node.cli(&["status"]);
         assert!(code == 0 && status.contains("engine      does not answer"), "{code} {status} {error}");
         assert!(status.contains("problem:") && status.contains("hint:"), "{status}");
-        assert!(began.elapsed() < Duration::from_secs(6), "{said}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(1), "{said}: {:?}", began.elapsed());
     }
 }
 
