@@ -155,6 +155,9 @@ pub fn hint(lines: &[String], environment: &Environment) -> Option<String> {
         "EAI_AGAIN",
         "Temporary failure in name resolution",
         "Could not resolve host",
+        "Could not reach host",
+        "Could not fetch specs",
+        "ECONNREFUSED",
         "ETIMEDOUT",
     ]) || says(&["ENETUNREACH", "Network is unreachable", "no such host", "Name or service not known"])
     {
@@ -235,6 +238,20 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let steps = python_steps(Some("poetry install"), state.path(), "/nowhere");
         assert_eq!((steps.len(), &steps[0][0][..], &steps[1][3][..]), (2, "python3", "poetry"));
+    }
+
+    #[test]
+    fn an_unreachable_registry_is_recognised_by_what_each_tool_says_of_it() {
+        for line in [
+            "Could not reach host index.rubygems.org. Check your network connection and try",
+            "Could not fetch specs from https://rubygems.org/ due to underlying error",
+            "npm error code ECONNREFUSED",
+            "npm error code ENOTFOUND",
+        ] {
+            let hint = hint(&[line.to_owned()], &Environment::new());
+            assert!(hint.is_some_and(|hint| hint.contains("cannot be reached")), "{line}");
+        }
+        assert_eq!(hint(&["SyntaxError".to_owned()], &Environment::new()), None);
     }
 
     #[test]

@@ -145,6 +145,9 @@ async fn programs_that_end_fail_or_hide_say_so() {
     node.write("registry/package.json", absent);
     node.write("registry/.npmrc", "registry=http://127.0.0.1:9/\nfetch-retries=0\n");
 
+    node.write("gems/Gemfile", "source \"http://127.0.0.1:9\"\ngem \"rack\"\ngem \"absent-4711\"\n");
+    node.write("gems/config.ru", "run ->(_) { [200, {}, ['x']] }\n");
+
     node.wait_for_page("/local/", 200, "local text", PATIENCE).await;
     let local = rested(&node, "local").await;
     assert!(local["notices"].to_string().contains("127.0.0.1 only"), "{local}");
@@ -167,7 +170,11 @@ async fn programs_that_end_fail_or_hide_say_so() {
     let message = registry["workspace"]["message"].as_str().unwrap();
     assert!(message.contains("npm install") && message.contains("code 1"), "{registry}");
     assert!(registry["workspace"]["log_tail"].to_string().contains("ECONNREFUSED"), "{registry}");
-    assert!(registry["workspace"]["hint"].is_string(), "{registry}");
+    assert!(registry["workspace"]["hint"].to_string().contains("cannot be reached"), "{registry}");
+
+    let gems = node.wait_for_workspace("gems", "failed", PATIENCE, failed).await;
+    assert!(gems["workspace"]["message"].as_str().unwrap().contains("bundle install"), "{gems}");
+    assert!(gems["workspace"]["hint"].to_string().contains("cannot be reached"), "{gems}");
 }
 
 #[tokio::test]
