@@ -11,6 +11,8 @@ mod facts;
 mod order;
 mod real;
 mod rename;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 
 use std::io;
 use std::io::Read;

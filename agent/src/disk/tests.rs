@@ -148,6 +148,13 @@ fn a_real_folder_keeps_the_promises() {
 }
 
 #[test]
+fn a_simulated_folder_keeps_the_promises() {
+    moves(&sim::SimDisk::new(1));
+    kinds(&sim::SimDisk::new(2));
+    looks(&sim::SimDisk::new(3));
+}
+
+#[test]
 fn a_file_system_without_exchange_keeps_them_too() {
     let folder = real(true);
     folder.disk.forget_exchange();
