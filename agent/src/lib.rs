@@ -1,7 +1,8 @@
 //! What the node and the agent inside a container share: the wire between them, and the file tree they compare.
 //!
 //! Pure: [`path`], [`entry`], [`tree`], [`ignore`], [`diff`], [`report`], [`command`](init::command). The wire is in
-//! [`wire`]. What touches a disk is in [`disk`] (the two-way engine's only door), [`log`],
+//! [`wire`]. The rules of what is not carried are in [`rules`].
+//! What touches a disk is in [`disk`] (the two-way engine's only door), [`log`],
 //! [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
 //! [`init`], [`listen`], [`forward`], [`site`] and [`endpoint`].
 
@@ -18,6 +19,7 @@ pub mod listen;
 pub mod log;
 pub mod path;
 pub mod report;
+pub mod rules;
 #[cfg(test)]
 mod sample;
 pub mod scan;
