@@ -2,7 +2,7 @@
 //!
 //! Pure: [`path`], [`entry`], [`tree`], [`ignore`], [`diff`], [`report`], [`command`](init::command). The wire is in
 //! [`wire`]. The rules of what is not carried are in [`rules`].
-//! What touches a disk is in [`disk`] (the two-way engine's only door), [`log`],
+//! What touches a disk is in [`disk`] (the two-way engine's only door), [`log`], [`journal`] (what a session remembers),
 //! [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
 //! [`init`], [`listen`], [`forward`], [`site`] and [`endpoint`].
 
@@ -14,6 +14,7 @@ pub mod files;
 pub mod forward;
 pub mod ignore;
 pub mod init;
+pub mod journal;
 pub mod ledger;
 pub mod listen;
 pub mod log;

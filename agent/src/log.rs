@@ -159,6 +159,9 @@ fn parse(bytes: &[u8]) -> (Found, u64) {
             suspects += 1;
         }
     }
+    // A length that cannot be hides what follows it.
+    found.damaged +=
+        usize::from((at + 1..bytes.len()).any(|later| matches!(record(&bytes[later..]), Some((true, _)))));
     found.torn = (bytes.len() - end) as u64;
     (found, end as u64)
 }
@@ -284,6 +287,14 @@ mod tests {
         log.append(b"four").unwrap();
         assert_eq!(open().1.records, [b"three".to_vec(), b"four".to_vec()]);
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_is_damage_when_a_record_follows() {
+        let mut sheet = written(&[b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
+        sheet.bytes[HEAD + 3 + 2] = 1;
+        let (_, found) = Log::open(&mut sheet).unwrap();
+        assert_eq!((found.records, found.damaged), (vec![b"one".to_vec()], 1));
     }
 
     #[test]
