@@ -3,6 +3,8 @@
 use rustix::fs::FileType;
 use rustix::fs::Stat;
 
+use crate::tree::Stamp;
+
 /// What stands at a path. Directories, files and links are carried; the rest is never opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -74,6 +76,25 @@ impl Facts {
     /// Whether anybody may execute it: the only part of the mode that travels.
     pub fn executable(&self) -> bool {
         self.mode & 0o111 != 0
+    }
+
+    /// A hash of all that changes when the content does. Worth something only when `modified` and `changed` were older
+    /// than [`Disk::now`](crate::disk::Disk::now) when these facts were learnt; else [`Stamp::UNKNOWN`] is to be used.
+    pub fn stamp(&self) -> Stamp {
+        let mut bytes = [0; 40];
+        let words = [
+            self.size,
+            self.modified as u64,
+            self.changed as u64,
+            self.inode,
+            u64::from(self.mode & 0o111 != 0),
+        ];
+        for (into, word) in bytes.chunks_exact_mut(8).zip(words) {
+            into.copy_from_slice(&word.to_le_bytes());
+        }
+        let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(&bytes).as_bytes();
+        // 0 is taken.
+        Stamp(u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(1))
     }
 
     /// Whether it is the same thing with the same content, as far as this can tell. Unlike a stamp it does not look at

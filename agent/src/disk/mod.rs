@@ -18,10 +18,10 @@ use std::io;
 use std::io::Read;
 use std::io::Seek;
 use std::io::Write;
-use std::sync::Arc;
 
 use crate::entry::Digest;
 use crate::path::RelPath;
+use crate::tree::Name;
 
 pub use facts::Facts;
 pub use facts::Kind;
@@ -30,9 +30,6 @@ pub use real::Folder;
 pub use real::Reading;
 pub use real::StageAt;
 pub use real::Writing;
-
-/// One component of a path.
-pub type Name = Arc<[u8]>;
 
 /// A directory's names, each with what is known of it; what went away while it was read is left out.
 pub type Listing = Vec<(Name, io::Result<Facts>)>;
@@ -127,17 +124,20 @@ pub trait Disk {
     /// Makes a symbolic link at `slot`, which must be free.
     fn stage_link(&self, slot: Slot, target: &[u8]) -> io::Result<()>;
 
-    /// Makes an empty directory at `slot`, which must be free.
-    fn stage_directory(&self, slot: Slot) -> io::Result<()>;
-
     /// Gives what is staged its permission bits (a link has none) and, as far as permitted, its owner.
     fn dress(&self, slot: Slot, mode: u32, owner: Owner) -> io::Result<()>;
 
     /// Moves from one slot to another, which must be free. `CrossesDevices` when kept files are on another mount.
     fn shift(&self, from: Slot, to: Slot) -> io::Result<()>;
 
-    /// Removes a file, a link or an empty directory that is ours. Absent is success.
+    /// Moves a file or link to the kept files across mounts: the copy survives a crash before the original goes.
+    fn archive(&self, from: Slot, kept: u64) -> io::Result<()>;
+
+    /// Removes a file or link that is ours. Absent is success.
     fn discard(&self, slot: Slot) -> io::Result<()>;
+
+    /// Removes what is in a slot, a directory with all below it; no link is followed. Absent is success.
+    fn dispose(&self, slot: Slot) -> io::Result<()>;
 
     /// Moves what is staged into the tree, never over something (`AlreadyExists`).
     fn place(&self, slot: Slot, path: &RelPath) -> io::Result<()>;

@@ -262,10 +262,6 @@ impl Disk for Folder {
         self.at(slot.into(), |room, name| rustix::fs::symlinkat(target, room, name))
     }
 
-    fn stage_directory(&self, slot: Slot) -> io::Result<()> {
-        self.at(slot.into(), |room, name| rustix::fs::mkdirat(room, name, Mode::from_raw_mode(0o700)))
-    }
-
     fn dress(&self, slot: Slot, mode: u32, owner: Owner) -> io::Result<()> {
         self.own(slot.into(), owner)?;
         // Through a descriptor: `chmod` by name follows links.
@@ -280,16 +276,24 @@ impl Disk for Folder {
         self.between(from, to, rename::to_free)
     }
 
-    fn discard(&self, slot: Slot) -> io::Result<()> {
-        let removed =
-            self.at(slot.into(), |room, name| match rustix::fs::unlinkat(room, name, AtFlags::empty()) {
-                Err(Errno::ISDIR) => rustix::fs::unlinkat(room, name, AtFlags::REMOVEDIR),
-                done => done,
-            });
-        match removed {
-            Err(error) if files::is_absent(&error) => Ok(()),
-            done => done,
+    fn archive(&self, from: Slot, kept: u64) -> io::Result<()> {
+        let kept = Slot::Kept(kept);
+        if self.stat(from.into())?.ok_or(Errno::NOENT)?.kind == Kind::Symlink {
+            let target = self.read_link(from.into())?;
+            self.at(kept.into(), |room, name| rustix::fs::symlinkat(target.as_slice(), room, name))?;
+        } else {
+            self.copy_to_kept(from, kept)?;
         }
+        self.at(kept.into(), |room, _| rustix::fs::fsync(room))?;
+        self.discard(from)
+    }
+
+    fn discard(&self, slot: Slot) -> io::Result<()> {
+        absent_is_done(self.at(slot.into(), |room, name| rustix::fs::unlinkat(room, name, AtFlags::empty())))
+    }
+
+    fn dispose(&self, slot: Slot) -> io::Result<()> {
+        absent_is_done(self.at(slot.into(), remove_all))
     }
 
     fn place(&self, slot: Slot, path: &RelPath) -> io::Result<()> {
@@ -350,6 +354,22 @@ impl Disk for Folder {
 }
 
 impl Folder {
+    fn copy_to_kept(&self, from: Slot, kept: Slot) -> io::Result<()> {
+        let (mut reading, facts) = self.open(from.into())?;
+        let aside = format!("new-{}", kept.name());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let create = |room: &OwnedFd, _: &[u8]| {
+            rustix::fs::openat(room, aside.as_str(), flags, Mode::from_raw_mode(0o600))
+        };
+        let mut copy = File::from(self.at(kept.into(), create)?);
+        io::copy(&mut reading.0, &mut copy)?;
+        rustix::fs::fchmod(&copy, Mode::from_raw_mode(facts.mode & 0o777))?;
+        copy.sync_all()?;
+        self.at(kept.into(), |directory, name| {
+            rename::to_free(Spot { directory, name: aside.as_bytes() }, Spot { directory, name })
+        })
+    }
+
     /// Only a privileged process can give a file away; everybody else's files are their own.
     fn own(&self, at: At<'_>, owner: Owner) -> io::Result<()> {
         if owner == self.user {
@@ -450,6 +470,27 @@ impl Write for Writing {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+fn absent_is_done(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if files::is_absent(&error) => Ok(()),
+        done => done,
+    }
+}
+
+/// Removes a name and all below it, through descriptors.
+fn remove_all(directory: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => {}
+        done => return done,
+    }
+    let inner = rustix::fs::openat(directory, name, files::DIRECTORY, Mode::empty())?;
+    let again = rustix::fs::openat(&inner, c".", files::DIRECTORY, Mode::empty())?;
+    for child in files::list(again).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))? {
+        remove_all(&inner, &child)?;
+    }
+    rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)
 }
 
 /// A name nobody else gives, found like any other after a crash in the middle.

@@ -73,6 +73,9 @@ fn moves(disk: &impl Disk) {
     disk.take(&file, B).unwrap();
     assert_eq!(disk.stat(At::Path(&file)).unwrap(), None);
     assert_eq!(kind(disk.exchange(A, &file)), Some(io::ErrorKind::NotFound));
+    disk.shift(B, Slot::Part(9)).unwrap();
+    disk.archive(Slot::Part(9), 3).unwrap();
+    disk.shift(Slot::Kept(3), B).unwrap();
     disk.shift(B, Slot::Kept(3)).unwrap();
     assert_eq!(disk.slots().unwrap(), [A, Slot::Kept(3)]);
     assert_eq!(read(disk, At::Slot(Slot::Kept(3))), b"two");
@@ -89,7 +92,8 @@ fn kinds(disk: &impl Disk) {
     disk.exchange(A, &at).unwrap();
     assert_eq!(read(disk, At::Path(&at)), b"file");
     assert_eq!(disk.stat(At::Slot(A)).unwrap().unwrap().kind, Kind::Directory);
-    disk.discard(A).unwrap();
+    assert!(disk.discard(A).is_err());
+    disk.dispose(A).unwrap();
 
     disk.stage_link(A, b"../y").unwrap();
     disk.dress(A, 0o777, ME).unwrap();
@@ -98,12 +102,12 @@ fn kinds(disk: &impl Disk) {
     assert_eq!(kind(disk.open(At::Path(&at))), Some(io::ErrorKind::InvalidInput));
     disk.discard(A).unwrap();
 
-    disk.stage_directory(B).unwrap();
-    disk.dress(B, 0o755, ME).unwrap();
-    disk.exchange(B, &at).unwrap();
-    assert_eq!(disk.stat(At::Path(&at)).unwrap().unwrap().kind, Kind::Directory);
+    disk.take(&at, B).unwrap();
     assert_eq!(disk.read_link(At::Slot(B)).unwrap(), b"../y");
-    disk.discard(B).unwrap();
+    disk.archive(B, 4).unwrap();
+    assert_eq!(disk.read_link(At::Slot(Slot::Kept(4))).unwrap(), b"../y");
+    disk.discard(Slot::Kept(4)).unwrap();
+    disk.make_directory(&at, 0o755, ME).unwrap();
 
     stage(disk, b"file", A);
     disk.place(A, &path("x/below")).unwrap();
@@ -112,7 +116,11 @@ fn kinds(disk: &impl Disk) {
     disk.make_directory(&path("z"), 0o755, ME).unwrap();
     assert_eq!(kind(disk.rename(&path("y"), &path("z"))), Some(io::ErrorKind::AlreadyExists));
     disk.remove_directory(&at).unwrap();
-    assert_eq!(names(disk, At::Root), ["y", "z"]);
+    disk.rename(&path("y"), &path("z/y")).unwrap();
+    disk.take(&path("z"), B).unwrap();
+    disk.dispose(B).unwrap();
+    disk.dispose(B).unwrap();
+    assert!(names(disk, At::Root).is_empty());
     assert!(disk.slots().unwrap().is_empty());
 }
 

@@ -27,11 +27,11 @@ use crate::disk::Facts;
 use crate::disk::Identity;
 use crate::disk::Kind;
 use crate::disk::Listing;
-use crate::disk::Name;
 use crate::disk::Owner;
 use crate::disk::Slot;
 use crate::log::Medium;
 use crate::path::RelPath;
+use crate::tree::Name;
 
 use volume::Body;
 
@@ -365,12 +365,6 @@ impl Disk for SimDisk {
         shared.volume.create_at(room, name, Body::Link(target.to_vec()), 0o777).map(drop)
     }
 
-    fn stage_directory(&self, slot: Slot) -> io::Result<()> {
-        let mut shared = self.call("stage_directory", Some(slot.into()))?;
-        let (room, name) = shared.spot(slot.into())?;
-        shared.volume.create_at(room, name, Body::Directory, 0o700).map(drop)
-    }
-
     fn dress(&self, slot: Slot, mode: u32, owner: Owner) -> io::Result<()> {
         let mut shared = self.call("dress", Some(slot.into()))?;
         let key = shared.find(slot.into())?;
@@ -387,12 +381,43 @@ impl Disk for SimDisk {
         self.call("shift", Some(from.into()))?.to_free(from.into(), to.into())
     }
 
+    fn archive(&self, from: Slot, kept: u64) -> io::Result<()> {
+        let kept = Slot::Kept(kept);
+        let mut shared = self.call("archive", Some(from.into()))?;
+        let source = shared.volume.inodes[&shared.find(from.into())?].clone();
+        let (room, name) = shared.spot(kept.into())?;
+        let body = match source.body {
+            Body::File { now, .. } => Body::File { safe: now.clone(), now },
+            Body::Link(target) => Body::Link(target),
+            Body::Directory | Body::Other(_) => return Err(Errno::ISDIR.into()),
+        };
+        shared.volume.create_at(room, name, body, source.mode)?;
+        // More than is promised, and enough.
+        shared.volume.sync();
+        drop(shared);
+        self.discard(from)
+    }
+
     fn discard(&self, slot: Slot) -> io::Result<()> {
         let mut shared = self.call("discard", Some(slot.into()))?;
+        match shared.find(slot.into()) {
+            Ok(key) if shared.volume.is_directory(key) => return Err(Errno::ISDIR.into()),
+            Ok(_) => {}
+            Err(_) => return Ok(()),
+        }
         let (room, name) = shared.spot(slot.into())?;
-        match shared.volume.unlink(room, name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
+        shared.volume.unlink(room, name)
+    }
+
+    fn dispose(&self, slot: Slot) -> io::Result<()> {
+        let mut shared = self.call("dispose", Some(slot.into()))?;
+        match shared.find(slot.into()) {
+            Ok(_) => {
+                let (room, name) = shared.spot(slot.into())?;
+                shared.volume.unlink_all(room, name);
+                Ok(())
+            }
+            Err(_) => Ok(()),
         }
     }
 

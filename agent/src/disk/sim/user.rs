@@ -66,17 +66,10 @@ impl Volume {
     /// As a kernel would.
     pub fn remove(&mut self, path: &str) -> io::Result<()> {
         let (directory, name) = self.spot(&parse(path))?;
-        let key = *self.directories[&directory].get(&name).ok_or(Errno::NOENT)?;
-        if self.is_directory(key) {
-            for child in self.directories[&key].keys().cloned().collect::<Vec<_>>() {
-                let child = format!("{path}/{}", String::from_utf8_lossy(&child));
-                self.remove(&child)?;
-            }
+        if !self.directories[&directory].contains_key(&name) {
+            return Err(Errno::NOENT.into());
         }
-        self.step(Step {
-            names: vec![(directory, name, None)],
-            touches: self.is_directory(key).then_some(key),
-        });
+        self.unlink_all(directory, name);
         Ok(())
     }
 

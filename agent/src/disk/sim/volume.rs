@@ -13,10 +13,10 @@ use rustix::io::Errno;
 
 use crate::disk::Facts;
 use crate::disk::Kind;
-use crate::disk::Name;
 use crate::disk::Owner;
 use crate::disk::sim::random::Random;
 use crate::path::RelPath;
+use crate::tree::Name;
 
 /// The coarse clock's step, as of a kernel with 250 ticks a second.
 pub const TICK: i64 = 4_000_000;
@@ -207,6 +207,18 @@ impl Volume {
         }
         self.step(Step { names: vec![(directory, name, None)], touches });
         Ok(())
+    }
+
+    /// Removes a name with all below it.
+    pub(super) fn unlink_all(&mut self, directory: u64, name: Name) {
+        let Some(&key) = self.directories[&directory].get(&name) else { return };
+        for child in
+            self.directories.get(&key).into_iter().flat_map(BTreeMap::keys).cloned().collect::<Vec<_>>()
+        {
+            self.unlink_all(key, child);
+        }
+        let touches = self.is_directory(key).then_some(key);
+        self.step(Step { names: vec![(directory, name, None)], touches });
     }
 
     pub(super) fn relocate(&mut self, from: (u64, Name), to: (u64, Name)) -> io::Result<()> {
