@@ -1,7 +1,8 @@
 //! What the node and the agent inside a container share: the wire between them, and the file tree they compare.
 //!
 //! Pure: [`path`], [`entry`], [`tree`], [`ignore`], [`diff`], [`report`], [`command`](init::command). The wire is in
-//! [`wire`]. The rules of what is not carried are in [`rules`].
+//! [`wire`]. The rules of what is not carried are in [`rules`]. What has to happen so that two folders agree is
+//! planned in [`reconcile`], and stopped or held in [`safety`].
 //! What touches a disk is in [`disk`] (the two-way engine's only door), [`log`], [`journal`] (what a session remembers),
 //! [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
 //! [`init`], [`listen`], [`forward`], [`site`] and [`endpoint`].
@@ -19,8 +20,10 @@ pub mod ledger;
 pub mod listen;
 pub mod log;
 pub mod path;
+pub mod reconcile;
 pub mod report;
 pub mod rules;
+pub mod safety;
 #[cfg(test)]
 mod sample;
 pub mod scan;

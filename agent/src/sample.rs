@@ -70,12 +70,34 @@ pub(crate) fn big(files: usize) -> Tree {
             return file(&format!("content {from}"));
         }
         let step = (to - from).div_ceil(width);
-        let children = (from..to)
-            .step_by(step)
-            .map(|start| (name(&format!("n{}", start / step)), level(width, start, to.min(start + step))));
+        let children = (from..to).step_by(step).map(|start| {
+            (name(&format!("n{}", (start - from) / step)), level(width, start, to.min(start + step)))
+        });
         Item::Directory(Directory::from_children(children.collect()))
     }
     tree(level(10, 0, files))
+}
+
+/// The form of trees in the tables: `null`, `file` with `exec`, `symlink`, `dir`, `untracked`, `problematic`, and
+/// `disposable` for content that goes with its directory.
+pub(crate) fn parse(value: &serde_json::Value) -> Option<Item> {
+    let map = value.as_object()?;
+    let (kind, value) = map.iter().find(|(key, _)| *key != "exec").expect("a tree has a kind");
+    let text = || value.as_str().expect("a text");
+    Some(match kind.as_str() {
+        "file" if map.get("exec").is_some_and(|exec| exec == true) => executable(text()),
+        "file" => file(text()),
+        "symlink" => link(text()),
+        "untracked" => Item::Untracked(Keep::Protected),
+        "disposable" => Item::Untracked(Keep::Disposable),
+        "problematic" => Item::Problematic(text().into()),
+        "dir" => {
+            let children = value.as_object().expect("children").iter();
+            let children = children.map(|(key, value)| (name(key), parse(value).expect("a child is there")));
+            Item::Directory(Directory::from_children(children.collect()))
+        }
+        other => panic!("no tree has a `{other}`"),
+    })
 }
 
 /// One thing somebody does to a tree. An index chooses among what is there.

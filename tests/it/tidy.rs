@@ -31,8 +31,11 @@ const FLOORS: [(&str, u8); 19] = [
 /// Files that decide and never touch the world.
 const PURE_FILES: [&str; 8] =
     ["plan.rs", "table.rs", "canonical.rs", "retention.rs", "status.rs", "graph.rs", "diff.rs", "labels.rs"];
-const PURE_ROOMS: [&str; 10] = [
-    "agent/src/reconcile.rs",
+const PURE_ROOMS: [&str; 13] = [
+    "agent/src/reconcile/",
+    "agent/src/resolve.rs",
+    "agent/src/safety.rs",
+    "agent/src/tree/",
     "src/compose/",
     "src/model/",
     "src/project/detect/",

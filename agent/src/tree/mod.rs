@@ -25,5 +25,7 @@ pub use item::Stamp;
 pub use item::Walk;
 pub use wire::ENTRIES_MAX;
 
+pub(crate) use item::below_path;
+
 #[cfg(test)]
 mod tests;
