@@ -43,10 +43,13 @@ WORKDIR /workspace
 FROM common AS python
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
     apt-get update -q && apt-get install -q -y --no-install-recommends python3 python3-venv python3-pip python-is-python3 pipenv python3-poetry
+# Debian's pipenv falls over a lockfile that names no source: the index's own comes before it, in a place of its own.
 ENV PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore UV_PYTHON_DOWNLOADS=never
 RUN --mount=type=secret,id=ca_bundle --mount=type=cache,target=/root/.cache/pip \
     if [ -s /run/secrets/ca_bundle ]; then export PIP_CERT=/run/secrets/ca_bundle; fi; \
-    pip install --quiet --retries 1 --timeout 15 --break-system-packages uv || echo "no package index: uv is left out"
+    { pip install --quiet --retries 1 --timeout 15 --break-system-packages uv && \
+      python3 -m venv /opt/pipenv && /opt/pipenv/bin/pip install --quiet --retries 1 --timeout 15 pipenv && \
+      ln -s /opt/pipenv/bin/pipenv /usr/local/bin/pipenv; } || echo "no package index: uv is left out, pipenv is Debian's"
 USER app
 WORKDIR /workspace
 

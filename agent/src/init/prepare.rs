@@ -238,6 +238,11 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let steps = python_steps(Some("poetry install"), state.path(), "/nowhere");
         assert_eq!((steps.len(), &steps[0][0][..], &steps[1][3][..]), (2, "python3", "poetry"));
+        let tool = state.path().join("poetry");
+        std::fs::write(&tool, "").unwrap();
+        std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let steps = python_steps(Some("A=b poetry install"), state.path(), &state.path().to_string_lossy());
+        assert_eq!(steps.len(), 1, "what the image has is not brought: {steps:?}");
     }
 
     #[test]

@@ -184,6 +184,7 @@ pub(crate) fn install(view: &View<'_>, manifests: &Manifests, added: &[&str], de
 
 type Plan = (&'static str, String, &'static str, String);
 
+/// The manager, the file and fact that decide, and its line. A manager the image lacks is brought by the agent.
 fn plan(view: &View<'_>, manifests: &Manifests, locks: &[(&str, &'static str)]) -> Option<Plan> {
     if let Some(file) = &manifests.requirements {
         let word = line::path_word(file)?;
@@ -192,29 +193,23 @@ fn plan(view: &View<'_>, manifests: &Manifests, locks: &[(&str, &'static str)]) 
     let packaged = is_packaged(view, manifests);
     if let Some((file, manager)) = locks.first() {
         let line = match *manager {
-            "uv" => "pip install uv && uv sync --frozen --active --no-dev",
-            "poetry" if packaged => {
-                "pip install poetry && POETRY_VIRTUALENVS_CREATE=false poetry install --no-interaction"
-            }
-            "poetry" => {
-                "pip install poetry && POETRY_VIRTUALENVS_CREATE=false poetry install --no-interaction --no-root"
-            }
-            "pdm" if packaged => "pip install pdm && pdm sync --prod",
-            "pdm" => "pip install pdm && pdm sync --prod --no-self",
-            _ => "pip install pipenv && pipenv sync",
+            "uv" => "uv sync --frozen --active --no-dev",
+            "poetry" if packaged => "POETRY_VIRTUALENVS_CREATE=false poetry install --no-interaction",
+            "poetry" => "POETRY_VIRTUALENVS_CREATE=false poetry install --no-interaction --no-root",
+            "pdm" if packaged => "pdm sync --prod",
+            "pdm" => "pdm sync --prod --no-self",
+            _ => "pipenv sync",
         };
         return Some((manager, (*file).to_owned(), "its lockfile is there", line.to_owned()));
     }
     if view.has("Pipfile") {
-        let line = "pip install pipenv && pipenv install --skip-lock".to_owned();
+        let line = "pipenv install --skip-lock".to_owned();
         return Some(("pipenv", "Pipfile".to_owned(), "a Pipfile without its lockfile", line));
     }
     if manifests.tool(&["tool", "poetry", "dependencies"]).is_some() && manifests.tool(&["project"]).is_none()
     {
         let root = if packaged { "" } else { " --no-root" };
-        let line = format!(
-            "pip install poetry && POETRY_VIRTUALENVS_CREATE=false poetry install --no-interaction{root}"
-        );
+        let line = format!("POETRY_VIRTUALENVS_CREATE=false poetry install --no-interaction{root}");
         return Some(("poetry", "pyproject.toml".to_owned(), "a [tool.poetry] table and no lockfile", line));
     }
     if view.has("pyproject.toml") {
