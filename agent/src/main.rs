@@ -96,9 +96,6 @@ struct Init {
     /// Receive a first sync before anything starts
     #[arg(long)]
     await_sync: bool,
-    /// Host name the program is reached by
-    #[arg(long)]
-    host_name: Option<String>,
     /// Name of the control socket
     #[arg(long, default_value = endpoint::SOCKET)]
     socket: String,
@@ -156,7 +153,6 @@ fn options(arguments: Init) -> init::Options {
         serves_http: arguments.serves == Serves::Http,
         restart_on_change: arguments.restart_on_change,
         await_sync: arguments.await_sync,
-        host_name: arguments.host_name,
         // A name or value that is no text is left to the program: it inherits what is not listed here.
         environment: std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

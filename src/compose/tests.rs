@@ -31,6 +31,7 @@ fn detection(kind: Kind) -> Detection {
         version: None,
         install_inputs: Vec::new(),
         hot_reload: false,
+        development: false,
         file: None,
         because: Vec::new(),
         alternatives: Vec::new(),

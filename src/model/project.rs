@@ -155,6 +155,8 @@ pub struct Detection {
     pub install_inputs: Vec<String>,
     /// Whether the runtime reloads code by itself, so that an edit needs no restart.
     pub hot_reload: bool,
+    /// Whether what starts is a development server: made for whoever typed the command, it refuses hosts it does not know.
+    pub development: bool,
     /// The compose file or Dockerfile, relative to the project, for those kinds.
     pub file: Option<String>,
     /// The files and facts behind each choice.

@@ -102,7 +102,7 @@ pub enum HostSent {
     #[default]
     AsAsked,
     /// `localhost:<port>`, with `Origin` and `Referer` mapped to match: for development servers that refuse unknown
-    /// hosts (Django with `DEBUG`, Rails in development, webpack).
+    /// hosts (Vite, webpack, Angular).
     Local,
 }
 

@@ -160,6 +160,7 @@ mod tests {
             version,
             install_inputs: vec![],
             hot_reload: false,
+            development: false,
             file: None,
             because: vec![],
             alternatives: vec![],

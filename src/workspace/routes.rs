@@ -41,7 +41,10 @@ fn site(view: &View) -> Option<Site> {
         kind: kind.to_owned(),
         state: state(view),
         upstream: view.upstream,
-        host_sent: HostSent::default(),
+        host_sent: match &view.detection {
+            Some(detection) if detection.development => HostSent::Local,
+            _ => HostSent::AsAsked,
+        },
         notices: view.notices.clone(),
     })
 }

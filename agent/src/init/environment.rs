@@ -19,8 +19,6 @@ pub struct Surroundings {
     pub state: PathBuf,
     /// The port to listen on.
     pub port: u16,
-    /// A host name the program is reached by, for servers that ask.
-    pub host_name: Option<String>,
     /// Whether `HOME` of the container can be written.
     pub home_writable: bool,
     /// Whether a Python environment is in the state directory.
@@ -84,9 +82,6 @@ fn injected(surroundings: &Surroundings) -> Environment {
         environment.insert("VIRTUAL_ENV".to_owned(), venv.clone());
         environment.insert("UV_PROJECT_ENVIRONMENT".to_owned(), venv);
     }
-    if let Some(name) = &surroundings.host_name {
-        environment.insert("__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS".to_owned(), name.clone());
-    }
     environment
 }
 
@@ -123,7 +118,6 @@ mod tests {
             root: "/workspace/web".into(),
             state: "/nexus-state".into(),
             port: 3000,
-            host_name: None,
             home_writable: false,
             python: true,
         }

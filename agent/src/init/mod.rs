@@ -61,8 +61,6 @@ pub struct Options {
     pub restart_on_change: bool,
     /// Whether nothing happens before a first sync.
     pub await_sync: bool,
-    /// A host name the program is reached by.
-    pub host_name: Option<String>,
     /// The environment the init was given.
     pub environment: Environment,
 }

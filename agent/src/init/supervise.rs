@@ -474,7 +474,6 @@ impl Supervisor {
             root: self.options.root.clone(),
             state: self.options.state.clone(),
             port: self.port(),
-            host_name: self.options.host_name.clone(),
             home_writable: super::home_is_writable(given),
             python,
         };

@@ -60,6 +60,9 @@ pub fn detect(listing: &Listing, overrides: &Overrides) -> Detection {
         ));
     }
     overridden(&mut detection, overrides);
+    let start = detection.start.as_deref().filter(|_| detection.site.is_none());
+    detection.development =
+        start.is_some_and(|start| node::starts_development(&View::new(listing, &rooted(&detection)), start));
     guard(&mut detection);
     detection
 }
@@ -241,6 +244,11 @@ fn overridden(detection: &mut Detection, overrides: &Overrides) {
     }
 }
 
+/// Where its commands run, as a view is based.
+fn rooted(detection: &Detection) -> String {
+    if detection.root == "." { String::new() } else { detection.root.clone() }
+}
+
 /// The last door: no command leaves with a character that could end or disguise a line.
 fn guard(detection: &mut Detection) {
     for command in [&mut detection.install, &mut detection.build, &mut detection.start] {
@@ -266,6 +274,7 @@ fn blank(view: &View<'_>, kind: Kind) -> Detection {
         version: None,
         install_inputs: Vec::new(),
         hot_reload: false,
+        development: false,
         file: None,
         because: Vec::new(),
         alternatives: Vec::new(),

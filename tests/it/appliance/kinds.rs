@@ -82,6 +82,24 @@ async fn sites_are_built_and_served() {
     assert!(page.body.contains("assets/index-"), "the build is served, not the source: {}", page.body);
 }
 
+/// It listens on loopback only, and refuses hosts it does not know.
+#[tokio::test]
+async fn a_development_server_answers_under_any_name_of_the_node() {
+    let mut node = TestNode::prepare();
+    node.set("NEXUS_WEB_HOSTS", "nexus.test");
+    node.spawn();
+    node.wait_until_up().await;
+    node.write("vite-dev/.nexus/config.yaml", "start: npm run dev\nbuild: \"\"\n");
+    node.drop_fixture("vite", "vite-dev");
+    node.wait_for_page("/vite-dev/", 200, "/@vite/client", LATER).await;
+    for (host, path) in
+        [("nexus.test", "/vite-dev/"), ("vite-dev.nexus.test", "/"), ("vite-dev.localhost", "/")]
+    {
+        let page = node.get_as(path, &format!("{host}:{}", node.web)).await.unwrap();
+        assert!(page.status == 200 && page.body.contains("/@vite/client"), "{host}{path}: {page:?}");
+    }
+}
+
 #[tokio::test]
 async fn python_projects_are_installed_and_their_app_is_found() {
     let node = TestNode::start().await;

@@ -20,6 +20,7 @@ use framework::Framework;
 use framework::Output;
 use manager::Manager;
 pub(crate) use package::Package;
+pub(crate) use start::starts_development;
 
 /// Programs that are run without a manifest.
 const BARE: [&str; 10] = [

@@ -107,11 +107,27 @@ pub(crate) fn is_development(script: &str) -> bool {
     })
 }
 
+/// Whether a start line ends up in a development server, by itself or through a script of the manifest.
+pub(crate) fn starts_development(view: &View<'_>, line: &str) -> bool {
+    let package = Package::read(view).and_then(Result::ok);
+    let script = programs(line).last().and_then(|words| match &words[..] {
+        [manager, run, name, ..] if run == "run" && is_manager(manager) => Some(name.clone()),
+        [manager, name, ..] if is_manager(manager) => Some(name.clone()),
+        _ => None,
+    });
+    let named = script.zip(package).and_then(|(name, package)| package.script(&name).map(is_development));
+    named.unwrap_or_else(|| is_development(line))
+}
+
+fn is_manager(program: &str) -> bool {
+    ["npm", "yarn", "pnpm", "bun"].contains(&program)
+}
+
 /// Whether a script starts a tool as a server: `sanity start`, `mastra serve`.
 pub(crate) fn looks_like_server(script: &str) -> bool {
     programs(script).last().is_some_and(|words| {
-        let manager = ["npm", "yarn", "pnpm", "bun"].contains(&words[0].as_str());
-        !manager && words.get(1).is_some_and(|word| ["start", "serve", "server"].contains(&word.as_str()))
+        !is_manager(&words[0])
+            && words.get(1).is_some_and(|word| ["start", "serve", "server"].contains(&word.as_str()))
     })
 }
 
@@ -377,4 +393,24 @@ fn missing(view: &View<'_>, package: &Package, detection: &mut Detection) {
     );
     let hint = "add `\"start\": \"node FILE\"` to scripts in package.json, or `start:` to .nexus/config.yaml";
     detection.problems.push(view.fatal(package.file, message, hint));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_development_server_is_known_through_the_script_that_starts_it() {
+        let manifest = r#"{"scripts": {"dev": "cross-env A=b vite --port 1", "start": "node server.js"}}"#;
+        let listing = crate::project::listing::Listing::of_files([("package.json", manifest)]);
+        let view = View::new(&listing, "");
+        for line in ["npm run dev", "yarn dev", "npx vite", "vite --host", "next dev", "cd web && vite"] {
+            assert!(starts_development(&view, line), "{line}");
+        }
+        for line in
+            ["npm start", "npm run start", "node server.js", "next start", "vite preview", "npm run nothing"]
+        {
+            assert!(!starts_development(&view, line), "{line}");
+        }
+    }
 }
