@@ -82,6 +82,16 @@ async fn sites_are_built_and_served() {
     assert!(page.body.contains("assets/index-"), "the build is served, not the source: {}", page.body);
 }
 
+#[tokio::test]
+async fn a_framework_s_static_export_is_built_and_served() {
+    let node = TestNode::start().await;
+    answer(&node, &[("static-export", "exported by next")], LATER).await;
+    let page = node.get("/static-export/about").await.unwrap();
+    assert!(page.body.contains("about the export"), "each exported page is there: {page:?}");
+    let (_, shown, _) = node.cli(&["workspace", "show", "static-export"]);
+    assert!(shown.contains("serve out/"), "files, not `next start`: {shown}");
+}
+
 /// It listens on loopback only, and refuses hosts it does not know.
 #[tokio::test]
 async fn a_development_server_answers_under_any_name_of_the_node() {
