@@ -5,7 +5,7 @@
 //! planned in [`reconcile`], and stopped or held in [`safety`].
 //! What touches a disk is in [`disk`] (the two-way engine's only door), [`log`], [`journal`] (what a session remembers),
 //! [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
-//! [`init`], [`listen`], [`forward`], [`site`] and [`endpoint`].
+//! [`init`], [`listen`], [`forward`], [`run`], [`site`] and [`endpoint`].
 
 pub mod diff;
 pub mod disk;
@@ -23,6 +23,7 @@ pub mod path;
 pub mod reconcile;
 pub mod report;
 pub mod rules;
+pub mod run;
 pub mod safety;
 #[cfg(test)]
 mod sample;

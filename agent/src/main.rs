@@ -1,5 +1,6 @@
 //! The agent that runs inside every container.
 
+use std::ffi::OsString;
 use std::io;
 use std::io::Read as _;
 use std::io::Write as _;
@@ -15,6 +16,7 @@ use nexus_agent::endpoint;
 use nexus_agent::forward;
 use nexus_agent::init;
 use nexus_agent::report::Phase;
+use nexus_agent::run;
 use nexus_agent::site;
 use nexus_agent::wire;
 use nexus_agent::wire::Frame;
@@ -45,6 +47,12 @@ enum Command {
     Forward {
         /// The port
         port: u16,
+    },
+    /// Runs a program, and ends it and what it has started once standard input closes
+    Run {
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        words: Vec<OsString>,
     },
     /// Serves a folder of files over HTTP at $HOST:$PORT
     Static {
@@ -115,6 +123,7 @@ fn main() -> ExitCode {
         Command::Init(arguments) => run_init(arguments),
         Command::Endpoint { socket } => endpoint::run(&socket).map(|()| ExitCode::SUCCESS),
         Command::Forward { port } => forward::run(port).map(|()| ExitCode::SUCCESS),
+        Command::Run { words } => run::run(&words).map(ExitCode::from),
         Command::Static { directory, fallback } => run_static(&directory, fallback),
         Command::Health { socket } => health(&socket),
         Command::Version => version(),

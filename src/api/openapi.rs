@@ -31,7 +31,7 @@ use super::rest;
         rest::workspaces::start,
         rest::workspaces::stop,
         rest::workspaces::restart,
-        rest::workspaces::run,
+        rest::run::run,
         rest::tokens::list,
         rest::tokens::create,
         rest::tokens::revoke,

@@ -240,8 +240,37 @@ pub struct RunResult {
     pub stderr: String,
     /// Whether some of either was left out.
     pub truncated: bool,
-    /// Whether the time ran out; the program may still run.
+    /// Whether the time ran out.
     pub timed_out: bool,
+    /// Whether it was ended then, with what it had started. Else it may still run: in a container of a project's own
+    /// image nobody is there to end it.
+    #[serde(default)]
+    pub killed: bool,
+}
+
+/// One line of a program's run as it goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunPiece {
+    /// Standard output; bytes that are no UTF-8 are replaced.
+    Stdout(String),
+    /// Standard error; bytes that are no UTF-8 are replaced.
+    Stderr(String),
+    /// The last line: how it ended.
+    Ended(RunEnded),
+    /// The last line: why its output cannot be read any further.
+    Failed(String),
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunEnded {
+    /// Absent when it did not end in time.
+    pub exit_code: Option<i64>,
+    /// Whether the time ran out.
+    pub timed_out: bool,
+    /// Whether it was ended then, with what it had started. Else it may still run.
+    pub killed: bool,
 }
 
 /// What removing a workspace does, or would do.

@@ -89,9 +89,15 @@ impl Client {
         })
     }
 
-    /// GET with an answer that keeps coming.
-    pub async fn stream(&mut self, path: &str, accept: &str) -> Result<Incoming, Failure> {
-        Ok(self.send("GET", path, accept, None::<&()>).await?.into_body())
+    /// Any method with an answer that keeps coming.
+    pub async fn stream(
+        &mut self,
+        method: &str,
+        path: &str,
+        accept: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Incoming, Failure> {
+        Ok(self.send(method, path, accept, body).await?.into_body())
     }
 
     /// A connection that ended in the middle of an answer.

@@ -13,9 +13,9 @@ mod doctor;
 mod failure;
 mod node;
 mod progress;
+mod run;
 mod screen;
 mod serve;
-
 mod token;
 mod workspace;
 

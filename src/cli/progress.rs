@@ -67,7 +67,7 @@ fn judge(target: &Target<'_>, view: &wire::Workspace, stale: bool) -> Verdict {
 
 /// Waits until the workspace is where it should be; returns how it is then, `None` when it is gone.
 pub async fn wait(context: &mut Context, target: Target<'_>) -> Result<Option<wire::Workspace>, Failure> {
-    let body = context.client.stream("/api/v1/events", "text/event-stream").await?;
+    let body = context.client.stream("GET", "/api/v1/events", "text/event-stream", None::<&()>).await?;
     let mut line = StatusLine::new(&context.screen, target.key);
     let watched = watch(&mut line, body, &target);
     let outcome = tokio::time::timeout(WAIT_TIME, watched).await;

@@ -16,16 +16,13 @@ use super::failure::Failure;
 use super::progress;
 use super::progress::Goal;
 use super::progress::Target;
+use super::run::RunArguments;
+use super::run::execute;
 use crate::api::wire;
 use crate::base::fault::Kind;
 
 /// For a request that is answered at once.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
-/// What a program in a workspace may take unless `--timeout` says otherwise.
-const RUN_SECONDS: u64 = 600;
-/// Our own failures while running a program, as `docker` and `timeout` have them: apart from the program's codes.
-const RUN_FAILED: u8 = 125;
-const RUN_TIMED_OUT: u8 = 124;
 
 /// See and drive workspaces
 #[derive(Debug, Subcommand)]
@@ -104,28 +101,6 @@ pub struct RestartArguments {
     wait: bool,
 }
 
-/// Run a program in a workspace's container; exits with the program's code
-#[derive(Debug, Args)]
-pub struct RunArguments {
-    /// Name or id
-    workspace: String,
-    /// Which service of the stack; the one that answers the web unless named
-    #[arg(long)]
-    service: Option<String>,
-    /// How long to wait for it
-    #[arg(long, value_name = "SECONDS", default_value_t = RUN_SECONDS)]
-    timeout: u64,
-    /// Added environment
-    #[arg(long, value_name = "NAME=VALUE")]
-    env: Vec<String>,
-    /// Where in the container to run it
-    #[arg(long, value_name = "PATH")]
-    directory: Option<String>,
-    /// The program and its arguments; no shell
-    #[arg(last = true, required = true)]
-    argv: Vec<String>,
-}
-
 /// Make a new folder in the watched directory
 #[derive(Debug, Args)]
 pub struct CreateArguments {
@@ -179,7 +154,8 @@ pub async fn run(context: &mut Context, command: WorkspaceCommand) -> Result<Exi
     }
 }
 
-fn path(key: &str) -> String {
+/// A workspace's place in the API.
+pub(super) fn path(key: &str) -> String {
     format!("/api/v1/workspaces/{}", segment(key))
 }
 
@@ -297,7 +273,7 @@ async fn logs(context: &mut Context, arguments: &LogsArguments) -> Result<ExitCo
         path += &format!("&service={}", segment(service));
     }
     let accept = if context.screen.json { "application/x-ndjson" } else { "text/plain" };
-    let mut body = context.client.stream(&path, accept).await?;
+    let mut body = context.client.stream("GET", &path, accept, None::<&()>).await?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| context.client.lost(&error))?;
         if let Ok(data) = frame.into_data() {
@@ -359,51 +335,6 @@ async fn create(context: &mut Context, arguments: &CreateArguments) -> Result<Ex
     let Some(view) = progress::wait(context, target).await? else { return Ok(ExitCode::SUCCESS) };
     let said = arrived(&view);
     finish(context, &view, &said)
-}
-
-async fn execute(context: &mut Context, arguments: RunArguments) -> Result<ExitCode, Failure> {
-    let mut env = std::collections::BTreeMap::new();
-    for pair in arguments.env {
-        let (name, value) = pair.split_once('=').ok_or_else(|| {
-            Failure::new(Kind::Invalid, format!("`{pair}` is no variable"))
-                .hint("write `--env NAME=VALUE`")
-                .code(RUN_FAILED)
-        })?;
-        env.insert(name.to_owned(), value.to_owned());
-    }
-    let request = wire::RunRequest {
-        argv: arguments.argv,
-        service: arguments.service,
-        timeout_ms: Some(arguments.timeout.saturating_mul(1000)),
-        env,
-        directory: arguments.directory,
-    };
-    let path = format!("{}/run", path(&arguments.workspace));
-    let time = Duration::from_secs(arguments.timeout).saturating_add(ANSWER_TIME);
-    let result: wire::RunResult = context
-        .client
-        .call("POST", &path, Some(&request), time)
-        .await
-        .map_err(|failure| failure.code(RUN_FAILED))?;
-    if context.screen.json {
-        context.screen.value(&result)?;
-    } else {
-        context.screen.foreign(result.stdout.as_bytes())?;
-        context.screen.foreign_talk(result.stderr.as_bytes())?;
-    }
-    if result.truncated {
-        context.screen.say("warning: the output was longer than 1 MiB and was cut");
-    }
-    if result.timed_out {
-        return Err(Failure::new(
-            Kind::Unavailable,
-            format!("the program did not end within {}s", arguments.timeout),
-        )
-        .hint("it may still run in the container; give it more time with `--timeout`")
-        .code(RUN_TIMED_OUT));
-    }
-    let code = result.exit_code.and_then(|code| u8::try_from(code).ok()).unwrap_or(RUN_FAILED);
-    Ok(ExitCode::from(code))
 }
 
 async fn remove(context: &mut Context, arguments: &RemoveArguments) -> Result<ExitCode, Failure> {

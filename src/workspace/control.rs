@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -24,9 +23,6 @@ use crate::model::workspace::State;
 use crate::store;
 use crate::store::Store;
 use crate::store::workspace::Desired;
-
-/// Output kept of one run, each of standard output and standard error.
-const RUN_OUTPUT_MAX: usize = 1024 * 1024;
 
 /// Why a request about a workspace failed.
 #[derive(Debug, thiserror::Error)]
@@ -118,36 +114,6 @@ impl fault::Explain for Error {
             Self::Exists { .. } | Self::Io { .. } => None,
         }
     }
-}
-
-/// A program to run in a workspace.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Run {
-    /// Program and arguments; no shell.
-    pub argv: Vec<String>,
-    /// Which service; the one that answers the web when `None`.
-    pub service: Option<String>,
-    /// Added environment.
-    pub env: Vec<(String, String)>,
-    /// Working directory in the container; the project's own when `None`.
-    pub directory: Option<String>,
-    /// How long to wait; 10 minutes when `None`.
-    pub timeout: Option<Duration>,
-}
-
-/// How it went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunOutcome {
-    /// Exit code; `None` when it did not end in time.
-    pub exit_code: Option<i64>,
-    /// Standard output, the first MiB.
-    pub stdout: Vec<u8>,
-    /// Standard error, the first MiB.
-    pub stderr: Vec<u8>,
-    /// Whether some of either was left out.
-    pub truncated: bool,
-    /// Whether the time ran out.
-    pub timed_out: bool,
 }
 
 /// All views, ordered by name.
@@ -258,48 +224,6 @@ impl Workspaces {
         Ok(name)
     }
 
-    /// Runs a program in the workspace's container and waits for it.
-    ///
-    /// # Errors
-    /// When it is not running or the engine fails. A program that fails is no error: see its exit code.
-    pub async fn run(&self, key: &str, run: Run) -> Result<RunOutcome, Error> {
-        let view = self.find(key)?;
-        let container = self.running_container(&view, run.service.as_deref()).await?;
-        let exec =
-            engine::Exec { argv: run.argv, env: run.env, directory: run.directory, ..Default::default() };
-        let session = self.engine.exec(&container, &exec).await?;
-        let limit = run.timeout.unwrap_or(Duration::from_secs(600));
-        let mut outcome = RunOutcome {
-            exit_code: None,
-            stdout: vec![],
-            stderr: vec![],
-            truncated: false,
-            timed_out: false,
-        };
-        let mut output = session.output;
-        let drained = tokio::time::timeout(limit, async {
-            while let Some(piece) = output.next().await {
-                let (kept, bytes) = match piece? {
-                    engine::Output::Out(bytes) => (&mut outcome.stdout, bytes),
-                    engine::Output::Err(bytes) => (&mut outcome.stderr, bytes),
-                };
-                let room = RUN_OUTPUT_MAX.saturating_sub(kept.len()).min(bytes.len());
-                kept.extend_from_slice(&bytes[..room]);
-                outcome.truncated |= room < bytes.len();
-            }
-            Ok::<(), engine::Error>(())
-        })
-        .await;
-        match drained {
-            Ok(ended) => {
-                ended?;
-                outcome.exit_code = self.engine.exec_exit(&session.id).await?;
-            }
-            Err(_elapsed) => outcome.timed_out = true,
-        }
-        Ok(outcome)
-    }
-
     /// Reads the log of one service; of the one that answers the web when `service` is `None`.
     ///
     /// # Errors
@@ -369,7 +293,11 @@ impl Workspaces {
         Ok(view)
     }
 
-    async fn running_container(&self, view: &View, service: Option<&str>) -> Result<String, Error> {
+    pub(super) async fn running_container(
+        &self,
+        view: &View,
+        service: Option<&str>,
+    ) -> Result<String, Error> {
         match self.container(view, service).await {
             Ok(container) if container.state == engine::ContainerState::Running => Ok(container.id),
             Ok(_) | Err(Error::NotRunning { .. }) => {

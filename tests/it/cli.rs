@@ -14,6 +14,7 @@ use nexus::engine::memory::Fault;
 use nexus::engine::memory::Memory;
 use nexus::engine::memory::Program;
 use nexus::engine::memory::When;
+use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::api::harness::DEADLINE;
@@ -240,14 +241,21 @@ async fn shop(prints: &[u8]) -> (Arc<Memory>, TestApi) {
     let own = format!("nexus/runtime-static:{}", env!("CARGO_PKG_VERSION"));
     let engine = Arc::new(Memory::new(&[&own, "nexus/agent:test"]));
     engine.behave(vec![engine::Output::Out(bytes::Bytes::copy_from_slice(prints))], 0);
-    let tool: Program = Arc::new(|_, exec, mut io| {
-        let text = format!("{:?} {:?} \x1b[1m", exec.argv, exec.env);
+    let agent: Program = Arc::new(|_, exec, mut io| {
+        let [_, run, _, words @ ..] = &exec.argv[..] else { return Box::pin(async { 127 }) };
+        let text = format!("{words:?} {:?} \x1b[1m", exec.env);
+        let waits = words.first().is_some_and(|word| word == "wait");
+        if run != "run" {
+            return Box::pin(async { 127 });
+        }
         Box::pin(async move {
             io.write_all(text.as_bytes()).await.unwrap();
-            7
+            // As the agent: it ends when nobody holds its standard input open any more.
+            let held = if waits { io.read(&mut [0]).await.unwrap() } else { 0 };
+            7 + held as i64
         })
     });
-    engine.program("tool", tool);
+    engine.program("/nexus/nexus-agent", agent);
     let node = TestApi::live(engine.clone()).await;
     assert!(node.nexus(&["ws", "create", "shop", "--template", "hello"]).await.status.success());
     let mut views = node.api.workspaces().views();
@@ -269,6 +277,9 @@ async fn a_program_runs_inside_and_its_code_comes_out() {
     );
     let json: Value = node.json(&["ws", "run", "shop", "--", "tool"]).await;
     assert_eq!((&json["exit_code"], &json["timed_out"]), (&Value::from(7), &Value::from(false)));
+    let late = node.nexus(&["ws", "run", "shop", "--timeout", "1", "--", "wait"]).await;
+    assert_eq!((late.status.code(), out(&late).as_str()), (Some(124), "[\"wait\"] [] \x1b[1m"), "{late:?}");
+    assert!(talk(&late).contains("did not end within 1s and was killed"), "{late:?}");
     let none = node.nexus(&["ws", "run", "shop", "--service", "db", "--", "tool"]).await;
     assert!(none.status.code() == Some(125) && talk(&none).contains("no service `db`"), "{none:?}");
     node.close().await;

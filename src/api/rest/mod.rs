@@ -4,6 +4,7 @@ pub mod claim;
 pub mod events;
 pub mod logs;
 pub mod node;
+pub mod run;
 pub mod tokens;
 pub mod workspaces;
 
@@ -45,7 +46,7 @@ pub fn router(api: &Api) -> (Vec<Route>, Router) {
         .add(write, "POST", "/api/v1/workspaces/{id}/start", workspaces::start)
         .add(write, "POST", "/api/v1/workspaces/{id}/stop", workspaces::stop)
         .add(write, "POST", "/api/v1/workspaces/{id}/restart", workspaces::restart)
-        .add(write, "POST", "/api/v1/workspaces/{id}/run", workspaces::run)
+        .add(write, "POST", "/api/v1/workspaces/{id}/run", run::run)
         .add(admin, "GET", "/api/v1/tokens", tokens::list)
         .add(admin, "POST", "/api/v1/tokens", tokens::create)
         .add(admin, "DELETE", "/api/v1/tokens/{id}", tokens::revoke)
@@ -55,6 +56,6 @@ pub fn router(api: &Api) -> (Vec<Route>, Router) {
         .add(read, "GET", "/workspaces", workspaces::list)
         .add(write, "POST", "/workspaces", workspaces::create)
         .add(read, "GET", "/workspaces/{id}/status", workspaces::status)
-        .add(write, "POST", "/workspaces/{id}/run", workspaces::run)
+        .add(write, "POST", "/workspaces/{id}/run", run::run)
         .finish()
 }

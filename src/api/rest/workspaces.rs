@@ -1,7 +1,5 @@
 //! Workspaces: see, create, start, stop, restart, remove, run a program inside.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -17,11 +15,6 @@ use crate::api::input::Params;
 use crate::api::problem::Problem;
 use crate::api::show;
 use crate::api::wire;
-use crate::workspace::Run;
-
-/// The longest a program may be waited for.
-const RUN_TIME_MAX: Duration = Duration::from_secs(3600);
-const ARGUMENTS_MAX: usize = 1024;
 
 /// What the template `hello` puts into a new folder.
 const HELLO: &[u8] = include_bytes!("hello.html");
@@ -154,48 +147,4 @@ pub async fn remove(
     // By id: a folder renamed in between must not redirect the removal.
     api.workspaces().remove(view.id.as_str(), purge).await?;
     Ok((StatusCode::ACCEPTED, Json(removal)))
-}
-
-/// Runs a program in a workspace's container and waits for it.
-#[utoipa::path(post, path = "/api/v1/workspaces/{id}/run", tag = "workspaces", params(("id" = String, Path, description = "Id or name")), request_body = wire::RunRequest, responses(
-    (status = 200, body = wire::RunResult), (status = "4XX", body = wire::Failure)))]
-pub async fn run(
-    State(api): State<Api>,
-    Key(key): Key,
-    Input(request): Input<wire::RunRequest>,
-) -> Result<Json<wire::RunResult>, Problem> {
-    let outcome = api.workspaces().run(&key, plan_run(request)?).await?;
-    Ok(Json(wire::RunResult {
-        exit_code: outcome.exit_code,
-        stdout: String::from_utf8_lossy(&outcome.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&outcome.stderr).into_owned(),
-        truncated: outcome.truncated,
-        timed_out: outcome.timed_out,
-    }))
-}
-
-fn plan_run(request: wire::RunRequest) -> Result<Run, Problem> {
-    let nul = |text: &String| text.contains('\0');
-    if request.argv.first().is_none_or(String::is_empty) || request.argv.len() > ARGUMENTS_MAX {
-        return Err(Problem::invalid("`argv` names no program, or has more than 1024 entries")
-            .hint("send the program and its arguments: `[\"npm\", \"test\"]`"));
-    }
-    if request.argv.iter().chain(request.env.values()).chain(&request.directory).any(nul)
-        || request.env.keys().any(|name| name.is_empty() || nul(name) || name.contains('='))
-    {
-        return Err(Problem::invalid(
-            "an argument, variable or directory holds a NUL, or a variable has no proper name",
-        ));
-    }
-    let timeout = request.timeout_ms.map(Duration::from_millis);
-    if timeout.is_some_and(|timeout| timeout.is_zero() || timeout > RUN_TIME_MAX) {
-        return Err(Problem::invalid("`timeout_ms` is 1 to 3600000"));
-    }
-    Ok(Run {
-        argv: request.argv,
-        service: request.service,
-        env: request.env.into_iter().collect(),
-        directory: request.directory,
-        timeout,
-    })
 }

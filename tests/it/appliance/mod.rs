@@ -4,5 +4,6 @@ mod bad;
 mod harness;
 mod kill;
 mod kinds;
+mod run;
 mod second_engine;
 mod up;
