@@ -147,6 +147,9 @@ fn read(scope: &mut Scope<'_>, file: &str, variables: &mut Variables) -> Option<
     };
     match parse(file, &text) {
         Ok(tree) => {
+            if scope.texts.iter().all(|(known, _)| known != file) {
+                scope.texts.push((file.to_owned(), text));
+            }
             let tree = substitute(scope, &tree, "", variables);
             Some(Loaded { file: file.to_owned(), base: directory(file), tree })
         }

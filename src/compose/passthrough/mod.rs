@@ -16,6 +16,7 @@ mod load;
 mod mounts;
 mod parse;
 mod paths;
+mod place;
 mod policy;
 mod ports;
 mod rewrite;

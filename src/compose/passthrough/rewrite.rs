@@ -61,7 +61,7 @@ pub fn passthrough(input: &PassInput<'_>) -> Result<Plan, Vec<Problem>> {
     let mut scope = Scope::new(input);
     verify::environment("env", &input.overrides.env, &mut scope.problems);
     verify::limits("limits", input.overrides.limits, &mut scope.problems);
-    let Some(project) = load(&mut scope) else { return Err(scope.problems) };
+    let Some(project) = load(&mut scope) else { return Err(scope.into_problems()) };
     top_level(&mut scope, &project);
     let services: Vec<Judged> = project
         .get("services")
@@ -72,7 +72,7 @@ pub fn passthrough(input: &PassInput<'_>) -> Result<Plan, Vec<Problem>> {
     let declared = networks(&mut scope, &project, &services);
     let candidates = candidates(&mut scope, &services);
     if !scope.problems.is_empty() {
-        return Err(scope.problems);
+        return Err(scope.into_problems());
     }
     let tree = |stamp: Option<&str>| assemble(&scope, &project, &services, &declared, stamp);
     let digest = blake3::hash(render(&tree(None)).as_bytes()).to_hex()[..16].to_owned();

@@ -9,6 +9,10 @@ use crate::engine::Labels;
 
 use super::input::PassInput;
 use super::paths::join;
+use super::place;
+
+/// Problems that are given a place; each costs reading the files again.
+const PLACES: usize = 50;
 
 /// The state of one adaptation.
 pub(super) struct Scope<'a> {
@@ -19,6 +23,8 @@ pub(super) struct Scope<'a> {
     pub(super) base: String,
     /// The project's absolute names: as this node sees it, as the engine's host does.
     pub(super) folders: Vec<String>,
+    /// The texts that were read, by file, in the order they are laid over each other.
+    pub(super) texts: Vec<(String, String)>,
     pub(super) problems: Vec<Problem>,
     pub(super) notices: Vec<String>,
     /// Paths in the project that Compose or the engine will open.
@@ -37,6 +43,7 @@ impl<'a> Scope<'a> {
             file: "compose.yaml".to_owned(),
             base: String::new(),
             folders,
+            texts: Vec::new(),
             problems: Vec::new(),
             notices: Vec::new(),
             paths: BTreeSet::new(),
@@ -70,6 +77,30 @@ impl<'a> Scope<'a> {
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
+    }
+
+    /// The problems, each with the place of its key.
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        let mut problems = self.problems;
+        for problem in problems.iter_mut().take(PLACES) {
+            if problem.place.is_some() || problem.key.is_empty() || problem.file.is_empty() {
+                continue;
+            }
+            // What is written in full stands where it was written last; else the first file that comes closest.
+            let mut best: Option<(&String, place::Found)> = None;
+            for (file, text) in &self.texts {
+                let Some(found) = place::find(text, &problem.key) else { continue };
+                let full = found.bytes == problem.key.len();
+                if best.is_none_or(|(_, before)| full || found.bytes > before.bytes) {
+                    best = Some((file, found));
+                }
+            }
+            if let Some((file, found)) = best {
+                problem.file.clone_from(file);
+                problem.place = Some(found.place);
+            }
+        }
+        problems
     }
 
     /// Tells the user about a change that stops nothing.

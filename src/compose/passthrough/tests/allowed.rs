@@ -74,10 +74,10 @@ fn a_missing_env_file_and_required_variables_are_what_to_fill_in() {
         .map(|problem| format!("{problem}; {}", problem.hint.clone().unwrap_or_default()))
         .collect();
     insta::assert_snapshot!(shown.join("\n"), @"
-    `${KEY}`: the variable `KEY` must be filled in (compose.yaml); write `KEY=...` into .env, or `env: {KEY: ...}` into .nexus/config.yaml
-    `${TAG}`: the variable `TAG` must be filled in: which nginx (compose.yaml); write `TAG=...` into .env, or `env: {TAG: ...}` into .nexus/config.yaml
-    `services.web.env_file[0]`: the file `.env` is missing (compose.yaml); copy `.env.example` to `.env` and fill it in
-    `services.web.env_file[1]`: the file `other.env` is missing (compose.yaml); create `other.env` with the variables the service needs
+    `${KEY}`: the variable `KEY` must be filled in (compose.yaml:6:23); write `KEY=...` into .env, or `env: {KEY: ...}` into .nexus/config.yaml
+    `${TAG}`: the variable `TAG` must be filled in: which nginx (compose.yaml:3:18); write `TAG=...` into .env, or `env: {TAG: ...}` into .nexus/config.yaml
+    `services.web.env_file[0]`: the file `.env` is missing (compose.yaml:5:16); copy `.env.example` to `.env` and fill it in
+    `services.web.env_file[1]`: the file `other.env` is missing (compose.yaml:5:22); create `other.env` with the variables the service needs
     ");
     let files =
         Project::of(&[("compose.yaml", compose), (".env", "TAG=1\nKEY='a$b'\n"), ("other.env", "C=$TAG\n")]);
@@ -125,7 +125,7 @@ fn a_missing_file_is_said_instead_of_becoming_a_directory() {
 fn a_file_without_a_web_service_says_so() {
     let problems =
         adapt("services: {db: {image: postgres, ports: ['5432:5432']}, w: {image: busybox}}").unwrap_err();
-    assert_eq!(problems[0].to_string(), "`services`: none of `db`, `w` answers the web (compose.yaml)");
+    assert_eq!(problems[0].to_string(), "`services`: none of `db`, `w` answers the web (compose.yaml:1:1)");
     let files = Project::of(&[("compose.yaml", "services: {db: {image: postgres}}")]);
     let mut input = input(&files);
     input.overrides.service = Some("web".to_owned());

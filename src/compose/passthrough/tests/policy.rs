@@ -189,6 +189,10 @@ fn what_reaches_beyond_the_project_is_refused_by_key_with_its_override() {
         let found = found.unwrap_or_else(|| panic!("{line}: no problem names {key}\n{}", shown(&problems)));
         assert!(found.message.starts_with("refused: "), "{line}: {found}");
         assert!(found.hint().is_some(), "{line}: no hint");
+        let (row, _) = found.place.unwrap_or_else(|| panic!("{line}: no place: {found}"));
+        let there = text.lines().nth(row - 1).unwrap();
+        let part = |part: &str| !["services", "web", ""].contains(&part) && there.contains(part);
+        assert!(found.key.split(['.', '[', ']']).any(part), "{line}: {found} is not at `{there}`");
         assert_eq!(found.allow.as_deref().unwrap_or_default(), *allow, "{line}");
     }
 }
@@ -257,7 +261,9 @@ fn what_hides_behind_yaml_is_seen() {
         ("compose.yaml", "services: {web: {image: nginx, ports: ['80']}}"),
         ("compose.override.yaml", "services: {web: {privileged: true}}"),
     ]);
-    assert_eq!(passthrough(&input(&files)).unwrap_err()[0].key, "services.web.privileged");
+    let shown = passthrough(&input(&files)).unwrap_err()[0].to_string();
+    assert!(shown.starts_with("`services.web.privileged`: refused"), "{shown}");
+    assert!(shown.ends_with("(compose.override.yaml:1:18)"), "{shown}");
     let files = Project::of(&[
         ("compose.yaml", "services: {web: {extends: {file: sub/base.yaml, service: b}, ports: ['80']}}"),
         ("sub/base.yaml", "services: {b: {image: nginx, volumes: ['../../up:/up']}}"),
