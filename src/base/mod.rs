@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod door;
 pub mod fault;
 pub mod files;
 pub mod home;

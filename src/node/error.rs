@@ -1,11 +1,10 @@
 //! Why a node cannot start.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::api;
+use crate::base::door::BindError;
 use crate::base::fault;
-use crate::router;
 use crate::store;
 
 /// Why the node cannot run.
@@ -26,18 +25,9 @@ pub enum Error {
         /// The home.
         home: PathBuf,
     },
-    /// The web port cannot be had.
+    /// A port cannot be had.
     #[error(transparent)]
-    Web(#[from] router::BindError),
-    /// The control port cannot be had.
-    #[error("cannot open the control port `{address}`")]
-    Control {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
+    Door(#[from] BindError),
     /// The state cannot be opened.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -56,8 +46,8 @@ impl fault::Explain for Error {
     fn kind(&self) -> fault::Kind {
         match self {
             Self::Directory { .. } => fault::Kind::Unavailable,
-            Self::Locked { .. } | Self::Control { .. } => fault::Kind::Conflict,
-            Self::Web(error) => error.kind(),
+            Self::Locked { .. } => fault::Kind::Conflict,
+            Self::Door(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Claim(error) => error.kind(),
             Self::Range { .. } => fault::Kind::Invalid,
@@ -72,11 +62,7 @@ impl fault::Explain for Error {
             Self::Locked { .. } => {
                 Some("stop the other node, or give this one a home of its own: NEXUS_HOME".to_owned())
             }
-            Self::Control { .. } => Some(
-                "stop what listens there, or choose another address with `control.listen` (NEXUS_CONTROL_LISTEN)"
-                    .to_owned(),
-            ),
-            Self::Web(error) => error.hint(),
+            Self::Door(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Claim(error) => error.hint(),
             Self::Range { .. } => Some("write it like `10.213.0.0/16`".to_owned()),

@@ -8,17 +8,17 @@ mod lock;
 mod sample;
 mod settings;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::base::backoff::Backoff;
 use crate::base::clock;
+use crate::base::door;
+use crate::base::door::Door;
 use crate::base::fault;
 use crate::base::home::Home;
 use crate::base::ids::NodeId;
@@ -43,6 +43,12 @@ pub use settings::agent_path;
 /// Time for everything to end after the first signal.
 const CLOSE: Duration = Duration::from_secs(15);
 
+/// Where workspaces answer.
+const WEB: Door = Door { name: "web port", setting: "web.listen", variable: "NEXUS_WEB_LISTEN" };
+/// Where the node itself does.
+const CONTROL: Door =
+    Door { name: "control port", setting: "control.listen", variable: "NEXUS_CONTROL_LISTEN" };
+
 /// Runs the node until the token is cancelled.
 ///
 /// # Errors
@@ -54,8 +60,8 @@ pub async fn run(config: config::Settings, token: CancellationToken) -> Result<(
             .map_err(|source| Error::Directory { path: directory.to_owned(), source })?;
     }
     let _lock = lock::take(&home)?;
-    let web = router::bind(config.web_listen).await?;
-    let control = bind_control(config.control_listen).await?;
+    let web = door::open(WEB, config.web_listen).await?;
+    let control = door::open(CONTROL, config.control_listen).await?;
     let local = api::listen::bind_local(&home.socket())
         .map_err(|source| Error::Directory { path: home.socket(), source })?;
     let store = Store::open(&home.database())?;
@@ -119,10 +125,6 @@ async fn mapping(engine: &dyn Engine, token: &CancellationToken) -> Option<Mappi
             () = tokio::time::sleep(backoff.next()) => {}
         }
     }
-}
-
-async fn bind_control(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Control { address, source })
 }
 
 fn facts(node: &NodeId, config: &config::Settings, vitals: Vitals, closing: CancellationToken) -> api::Facts {

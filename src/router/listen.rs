@@ -20,7 +20,7 @@ use super::exchange::{Client, Exchange};
 use super::forward::Pool;
 use super::metrics::Metrics;
 use super::table::Table;
-use crate::base::fault::{Explain, Kind, chain};
+use crate::base::fault::chain;
 use crate::base::tasks::TaskGroup;
 
 /// Limits of the web port.
@@ -48,70 +48,6 @@ impl Default for Limits {
             drain: Duration::from_secs(10),
         }
     }
-}
-
-/// Why the web port could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Another program has it.
-    #[error("port {} is taken by another program, the web port `{address}` cannot be opened", .address.port())]
-    Taken {
-        /// What was to be bound.
-        address: SocketAddr,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// Ports below 1024 need a privilege.
-    #[error("not allowed to open the web port `{address}`")]
-    Denied {
-        /// What was to be bound.
-        address: SocketAddr,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// Anything else: an address this machine does not have.
-    #[error("cannot open the web port `{address}`")]
-    Other {
-        /// What was to be bound.
-        address: SocketAddr,
-        /// What the kernel said.
-        source: io::Error,
-    },
-}
-
-impl Explain for BindError {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Taken { .. } => Kind::Conflict,
-            Self::Denied { .. } => Kind::Denied,
-            Self::Other { .. } => Kind::Unavailable,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Taken { address, .. } => format!(
-                "stop the program that listens there (`ss -ltnp 'sport = :{}'` names it), or choose another port with `web.listen` (NEXUS_WEB_LISTEN)",
-                address.port()
-            ),
-            Self::Denied { .. } => {
-                "run the node as root or give it CAP_NET_BIND_SERVICE, or set `web.listen` (NEXUS_WEB_LISTEN) to a port above 1023".to_owned()
-            }
-            Self::Other { .. } => "set `web.listen` (NEXUS_WEB_LISTEN) to an address of this machine, such as 0.0.0.0:80".to_owned(),
-        })
-    }
-}
-
-/// Opens the web port.
-///
-/// # Errors
-/// Names the port and the way out when it is taken or forbidden.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::Taken { address, source },
-        io::ErrorKind::PermissionDenied => BindError::Denied { address, source },
-        _ => BindError::Other { address, source },
-    })
 }
 
 /// Serves the web port until the token is cancelled, then drains. A table swapped in counts from the next request on and

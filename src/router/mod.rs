@@ -19,6 +19,6 @@ mod metrics;
 mod page;
 mod upgrade;
 
-pub use listen::{BindError, Limits, bind, serve};
+pub use listen::{Limits, serve};
 pub use metrics::{Metrics, Reading};
 pub use table::{HostSent, Icon, Settings, Site, SiteState, Table, Unnamed};

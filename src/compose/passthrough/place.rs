@@ -7,7 +7,6 @@ use std::cell::Cell;
 use std::fmt;
 
 use serde::de::DeserializeSeed;
-use serde::de::Error as _;
 use serde::de::IgnoredAny;
 use serde::de::MapAccess;
 use serde::de::SeqAccess;

@@ -339,6 +339,8 @@ async fn taken_ports_and_homes_are_named_with_the_way_out() {
         assert_eq!(code, 4, "{said}");
         assert!(said.contains(&port.to_string()) && said.contains(setting), "{said}");
         assert!(said.contains(variable), "{said}");
+        let holder = format!("(process {})", std::process::id());
+        assert!(said.contains(&format!("port {port} is taken by `")) && said.contains(&holder), "{said}");
     }
     let node = TestNode::start().await;
     let (code, said) = refuses(&node);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nexus::router::{Limits, Site, SiteState, bind};
+use nexus::router::{Limits, Site, SiteState};
 use tokio::net::TcpListener;
 
 use super::harness::{Front, Upstream};
@@ -124,21 +124,4 @@ async fn the_index_and_unknown_names_help_on() {
         "{}",
         json.body
     );
-}
-
-#[tokio::test]
-async fn a_taken_port_is_named_with_the_way_out() {
-    use nexus::base::fault::{Explain as _, Kind, chain};
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = taken.local_addr().unwrap();
-    let error = bind(address).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Conflict);
-    let port = address.port();
-    assert!(
-        chain(&error).to_string().starts_with(&format!("port {port} is taken by another program")),
-        "{error}"
-    );
-    assert!(error.hint().unwrap().contains("web.listen"));
-    let elsewhere = bind(([192, 0, 2, 1], 1).into()).await.unwrap_err();
-    assert_eq!(elsewhere.kind(), Kind::Unavailable);
 }
