@@ -360,6 +360,17 @@ fn denied(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref().is_some_and(is) || error.source().is_some_and(denied)
 }
 
+/// A file of a volume that must be whole before the volume is used.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    /// Where it is where the volume is mounted, absolute.
+    pub path: String,
+    /// What it must hold.
+    pub content: Bytes,
+    /// A tar archive of `/` with the file in it, to mend it from.
+    pub archive: Bytes,
+}
+
 /// A container engine. Every call has a time-out of its own and answers or fails within it.
 #[async_trait]
 pub trait Engine: Send + Sync {
@@ -401,13 +412,15 @@ pub trait Engine: Send + Sync {
     /// Creates a volume unless it is there.
     async fn ensure_volume(&self, volume: &str, labels: &Labels) -> Result<(), Error>;
     /// Creates the volume `volume` if it is absent and gives it the content and ownership that `directory` has in
-    /// `image` (the engine does so for an empty volume when a container is created; none is started).
+    /// `image` (the engine does so for an empty volume when a container is created; none is started). An engine that is
+    /// killed while it copies leaves a file cut off and never looks at it again: `whole` is a file that must not be.
     async fn seed_volume(
         &self,
         volume: &str,
         labels: &Labels,
         image: &str,
         directory: &str,
+        whole: Option<Whole>,
     ) -> Result<(), Error>;
 
     /// Whether the image is there, and its id.

@@ -15,6 +15,7 @@ use crate::base::fault;
 use crate::engine;
 use crate::engine::Engine;
 use crate::engine::Labels;
+use crate::engine::Whole;
 
 /// The user that containers run as, and its group.
 const USER: u32 = 1000;
@@ -93,11 +94,16 @@ impl Agent {
     /// See [`InstallError`].
     pub async fn install(&self, engine: &dyn Engine, labels: &Labels) -> Result<(), InstallError> {
         let image = self.image();
+        let content = Bytes::from(read(&self.binary)?);
+        let archive = archive(&content);
         if engine.image(&image).await.map_err(InstallError::Engine)?.is_none() {
-            let archive = archive(&read(&self.binary)?);
-            engine.import_image(&image, archive).await.map_err(InstallError::Engine)?;
+            engine.import_image(&image, archive.clone()).await.map_err(InstallError::Engine)?;
         }
-        engine.seed_volume(&self.volume(), labels, &image, AGENT).await.map_err(InstallError::Engine)
+        let whole = Whole { path: format!("{AGENT}/nexus-agent"), content, archive };
+        engine
+            .seed_volume(&self.volume(), labels, &image, AGENT, Some(whole))
+            .await
+            .map_err(InstallError::Engine)
     }
 
     /// Makes a volume for a container's copy of the source, owned by the user it runs as.
@@ -110,7 +116,7 @@ impl Agent {
         volume: &str,
         labels: &Labels,
     ) -> Result<(), engine::Error> {
-        engine.seed_volume(volume, labels, &self.image(), SOURCE).await
+        engine.seed_volume(volume, labels, &self.image(), SOURCE, None).await
     }
 
     /// Makes a volume for the agent's state in one container, owned by the user it runs as.
@@ -123,7 +129,7 @@ impl Agent {
         volume: &str,
         labels: &Labels,
     ) -> Result<(), engine::Error> {
-        engine.seed_volume(volume, labels, &self.image(), STATE).await
+        engine.seed_volume(volume, labels, &self.image(), STATE, None).await
     }
 }
 

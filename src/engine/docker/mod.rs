@@ -24,6 +24,7 @@ use super::Pipe;
 use super::ProgressSink;
 use super::Stack;
 use super::Volume;
+use super::Whole;
 use super::compose::Compose;
 
 mod containers;
@@ -184,8 +185,9 @@ impl Engine for Docker {
         labels: &Labels,
         image: &str,
         directory: &str,
+        whole: Option<Whole>,
     ) -> Result<(), Error> {
-        volumes::seed(&self.socket, volume, labels, image, directory).await
+        volumes::seed(&self.socket, volume, labels, image, directory, whole).await
     }
 
     async fn image(&self, image: &str) -> Result<Option<String>, Error> {

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use bollard::models;
 use bollard::query_parameters::CreateContainerOptions;
+use bollard::query_parameters::DownloadFromContainerOptions;
 use bollard::query_parameters::ListNetworksOptions;
 use bollard::query_parameters::ListVolumesOptions;
 use bollard::query_parameters::RemoveVolumeOptions;
+use bollard::query_parameters::UploadToContainerOptions;
+use bytes::BytesMut;
+use futures::TryStreamExt as _;
 
 use super::containers;
 use super::containers::by_labels;
@@ -17,12 +21,16 @@ use crate::engine::Error;
 use crate::engine::Labels;
 use crate::engine::Network;
 use crate::engine::Volume;
+use crate::engine::Whole;
 use crate::engine::label;
 
 /// How often a seed's name may be taken, and the pause between attempts: together longer than an engine takes to
 /// create a container.
 const SEED_ATTEMPTS: u32 = 100;
 const SEED_PAUSE: Duration = Duration::from_millis(100);
+
+/// What an archive of one file holds besides the file.
+const ARCHIVE_ROOM: usize = 64 << 10;
 
 /// All volumes with these labels.
 pub async fn list(socket: &Socket, labels: &Labels) -> Result<Vec<Volume>, Error> {
@@ -64,6 +72,7 @@ pub async fn seed(
     labels: &Labels,
     image: &str,
     directory: &str,
+    whole: Option<Whole>,
 ) -> Result<(), Error> {
     ensure(socket, volume, labels).await?;
     let name = format!("{volume}-seed");
@@ -97,10 +106,75 @@ pub async fn seed(
                 tokio::time::sleep(SEED_PAUSE).await;
             }
             Err(error) => return Err(error),
-            Ok(made) => return containers::remove(socket, &made.id).await,
+            Ok(made) => {
+                let mended = match &whole {
+                    Some(whole) => mend(socket, &made.id, whole).await,
+                    None => Ok(()),
+                };
+                containers::remove(socket, &made.id).await?;
+                return mended;
+            }
         }
     }
     Err(Error::Conflict { message: format!("the container `{name}` does not go away") })
+}
+
+/// Writes a file of the seed's volume anew unless it holds what it must.
+async fn mend(socket: &Socket, seed: &str, whole: &Whole) -> Result<(), Error> {
+    if is_whole(socket, seed, whole).await? {
+        return Ok(());
+    }
+    tracing::warn!(file = whole.path, "a file in a volume was cut off and is written anew");
+    let options = UploadToContainerOptions { path: "/".to_owned(), ..Default::default() };
+    let body = bollard::body_full(whole.archive.clone());
+    socket
+        .call_within(socket.call_timeout() * 3, Subject::container(seed), |api| async move {
+            api.upload_to_container(seed, Some(options), body).await
+        })
+        .await?;
+    match is_whole(socket, seed, whole).await? {
+        true => Ok(()),
+        false => Err(Error::Refused { message: format!("`{}` cannot be written whole", whole.path) }),
+    }
+}
+
+async fn is_whole(socket: &Socket, seed: &str, whole: &Whole) -> Result<bool, Error> {
+    let options = DownloadFromContainerOptions { path: whole.path.clone() };
+    let most = whole.content.len() + ARCHIVE_ROOM;
+    let read = socket
+        .call_within(socket.call_timeout() * 3, Subject::container(seed), |api| async move {
+            let mut parts = std::pin::pin!(api.download_from_container(seed, Some(options)));
+            let mut archive = BytesMut::new();
+            while archive.len() <= most
+                && let Some(part) = parts.try_next().await?
+            {
+                archive.extend_from_slice(&part);
+            }
+            Ok(archive)
+        })
+        .await;
+    match read {
+        Ok(archive) => Ok(first_file(&archive).is_some_and(|content| content == whole.content)),
+        // Cut off before it began.
+        Err(Error::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The content of the first file in a tar archive, behind any extended headers.
+fn first_file(archive: &[u8]) -> Option<&[u8]> {
+    const BLOCK: usize = 512;
+    let mut at = 0;
+    loop {
+        let header = archive.get(at..at + BLOCK)?;
+        let digits = std::str::from_utf8(&header[124..136]).ok()?;
+        let size = usize::from_str_radix(digits.trim_matches(['\0', ' ']), 8).ok()?;
+        let content = archive.get(at + BLOCK..at + BLOCK + size)?;
+        match header[156] {
+            b'0' | 0 => return Some(content),
+            _ => at += BLOCK + size.next_multiple_of(BLOCK),
+        }
+    }
 }
 
 /// It belongs to the node, but is no container of the workspace's stack.

@@ -43,6 +43,7 @@ use super::Progress;
 use super::ProgressSink;
 use super::Stack;
 use super::Volume;
+use super::Whole;
 use crate::base::tasks::TaskGroup;
 use state::State;
 use state::selected;
@@ -438,6 +439,7 @@ impl Engine for Memory {
         labels: &Labels,
         image: &str,
         _directory: &str,
+        _whole: Option<Whole>,
     ) -> Result<(), Error> {
         self.call("seed_volume", volume, |state, _| {
             state.ensure_volume(volume, labels);

@@ -287,11 +287,12 @@ async fn volumes_are_made_once_and_seeded_from_images(case: Case) {
     let (volume, labels) = (case.name("seed"), case.labels());
     case.engine.ensure_volume(&volume, &labels).await.unwrap();
     case.engine.ensure_volume(&volume, &labels).await.unwrap();
-    case.engine.seed_volume(&volume, &labels, IMAGE, "/etc").await.unwrap();
-    case.engine.seed_volume(&volume, &labels, IMAGE, "/etc").await.unwrap();
+    case.engine.seed_volume(&volume, &labels, IMAGE, "/etc", None).await.unwrap();
+    case.engine.seed_volume(&volume, &labels, IMAGE, "/etc", None).await.unwrap();
     assert_eq!(case.engine.volumes(&labels).await.unwrap().len(), 1);
     assert_eq!(case.engine.containers(&labels).await.unwrap(), [], "what seeds is gone again");
-    let missing = case.engine.seed_volume(&volume, &labels, "nexus/nowhere:1", "/etc").await.unwrap_err();
+    let missing =
+        case.engine.seed_volume(&volume, &labels, "nexus/nowhere:1", "/etc", None).await.unwrap_err();
     assert!(matches!(&missing, Error::NotFound { object: "image", .. }), "{missing}");
     case.engine.remove_volume(&volume).await.unwrap();
     assert_eq!(case.engine.volumes(&labels).await.unwrap(), []);

@@ -1,5 +1,6 @@
 //! What only a real engine can show: memory that runs out, terminals, images that are built.
 
+use std::process::Command;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -16,6 +17,7 @@ use nexus::engine::Stack;
 use nexus::engine::docker;
 use nexus::engine::docker::Docker;
 use nexus::engine::label;
+use nexus::sync::Agent;
 use tempfile::TempDir;
 
 struct Case {
@@ -151,4 +153,35 @@ async fn an_image_is_built_with_a_secret_that_is_not_in_it() {
     let wrong = Build { args: [("WORD".to_owned(), "never".to_owned())].into(), ..build };
     let error = case.engine.build(&wrong, tokio::sync::mpsc::channel(1).0).await.unwrap_err();
     assert!(matches!(&error, Error::Compose { message } if message.contains("exit code: 1")), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_agent_that_was_cut_off_in_its_volume_is_made_whole_before_it_is_used() {
+    let case = Case::new();
+    let binary = case.directory.path().join("nexus-agent");
+    let content: Vec<u8> = case.node.bytes().cycle().take(1_000_003).collect();
+    std::fs::write(&binary, &content).unwrap();
+    let agent = Agent::load(&binary).unwrap();
+    agent.install(&case.engine, &case.labels()).await.unwrap();
+    let volume = format!("{}:/agent", agent.volume());
+    let inside = |arguments: &[&str]| {
+        let run = ["run", "--rm", "--network", "none", "--volume", &volume, "debian:trixie-slim"];
+        let output = Command::new("docker").args(run).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let digest = inside(&["sha256sum", "/agent/nexus-agent"]);
+    for damage in
+        ["truncate -s 4096 /agent/nexus-agent", "truncate -s 0 /agent/nexus-agent", "rm /agent/nexus-agent"]
+    {
+        inside(&["sh", "-c", &format!("{damage}; touch /agent/other")]);
+        agent.install(&case.engine, &case.labels()).await.unwrap();
+        assert_eq!(inside(&["sha256sum", "/agent/nexus-agent"]), digest, "after {damage}");
+        assert!(
+            inside(&["stat", "-c", "%a %u", "/agent/nexus-agent"]).starts_with("755 0"),
+            "after {damage}"
+        );
+    }
+    case.engine.remove_volume(&agent.volume()).await.unwrap();
+    case.engine.remove_image(&agent.image()).await.unwrap();
 }
