@@ -3,7 +3,8 @@
 //! Pure: [`path`], [`entry`], [`tree`], [`ignore`], [`diff`], [`report`], [`command`](init::command). The wire is in
 //! [`wire`]. The rules of what is not carried are in [`rules`]. What has to happen so that two folders agree is
 //! planned in [`reconcile`], and stopped or held in [`safety`].
-//! What touches a disk is in [`disk`] (the two-way engine's only door), [`log`], [`journal`] (what a session remembers),
+//! What touches a disk is in [`disk`] (the two-way engine's only door), [`log`],
+//! [`look`] (from a disk to a tree), [`journal`] (what a session remembers),
 //! [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
 //! [`init`], [`listen`], [`forward`], [`run`], [`site`] and [`endpoint`].
 
@@ -19,6 +20,7 @@ pub mod journal;
 pub mod ledger;
 pub mod listen;
 pub mod log;
+pub mod look;
 pub mod path;
 pub mod reconcile;
 pub mod report;
