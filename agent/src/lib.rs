@@ -2,7 +2,7 @@
 //!
 //! Pure: [`path`], [`entry`], [`tree`], [`ignore`], [`diff`], [`report`], [`command`](init::command). The wire is in
 //! [`wire`]. The rules of what is not carried are in [`rules`]. What has to happen so that two folders agree is
-//! planned in [`reconcile`], and stopped or held in [`safety`].
+//! planned in [`reconcile`], stopped or held in [`safety`] and decided where edits meet in [`resolve`].
 //! What touches a disk is in [`disk`] (the two-way engine's only door), [`log`],
 //! [`look`] (from a disk to a tree), [`journal`] (what a session remembers),
 //! [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
@@ -24,6 +24,7 @@ pub mod look;
 pub mod path;
 pub mod reconcile;
 pub mod report;
+pub mod resolve;
 pub mod rules;
 pub mod run;
 pub mod safety;

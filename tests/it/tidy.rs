@@ -33,8 +33,8 @@ const PURE_FILES: [&str; 8] =
     ["plan.rs", "table.rs", "canonical.rs", "retention.rs", "status.rs", "graph.rs", "diff.rs", "labels.rs"];
 const PURE_ROOMS: [&str; 13] = [
     "agent/src/reconcile/",
-    "agent/src/resolve.rs",
-    "agent/src/safety.rs",
+    "agent/src/resolve/",
+    "agent/src/safety/",
     "agent/src/tree/",
     "src/compose/",
     "src/model/",

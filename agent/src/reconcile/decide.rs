@@ -169,7 +169,7 @@ fn same(one: Option<&Item>, two: Option<&Item>) -> bool {
 }
 
 /// Whether nothing of what is there now is new since the ancestor.
-fn only_removes(ancestor: Option<&Item>, now: Option<&Item>) -> bool {
+pub(crate) fn only_removes(ancestor: Option<&Item>, now: Option<&Item>) -> bool {
     match (carried(ancestor), carried(now)) {
         (_, None) => true,
         (Some(Item::Directory(ancestor)), Some(Item::Directory(now))) => {
@@ -182,7 +182,7 @@ fn only_removes(ancestor: Option<&Item>, now: Option<&Item>) -> bool {
 }
 
 /// Whether something stands there that must be neither overwritten nor removed.
-fn is_blocked(item: Option<&Item>) -> bool {
+pub(crate) fn is_blocked(item: Option<&Item>) -> bool {
     match item {
         Some(Item::Untracked(_) | Item::Problematic(_)) => true,
         Some(Item::Directory(directory)) => directory.holds_protected() || directory.holds_problems(),

@@ -25,5 +25,8 @@ pub use plan::Side;
 pub use plan::Transition;
 pub use plan::UnknownMode;
 
+pub(crate) use decide::is_blocked;
+pub(crate) use decide::only_removes;
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -44,7 +44,7 @@ fn flat(tree: &Tree) -> Flat {
         .collect()
 }
 
-fn within(path: &Option<RelPath>, other: &Option<RelPath>) -> bool {
+fn within(path: Option<&RelPath>, other: Option<&RelPath>) -> bool {
     match (path, other) {
         (_, None) => true,
         (None, Some(_)) => false,
@@ -88,7 +88,10 @@ fn writes_are_disjoint(plan: &Plan) -> Outcome {
     let roots: Vec<_> = writes.chain(plan.conflicts.iter().map(|conflict| &conflict.path)).collect();
     for (index, one) in roots.iter().enumerate() {
         for other in &roots[index + 1..] {
-            prop_assert!(!within(one, other) && !within(other, one), "{one:?} and {other:?} overlap");
+            prop_assert!(
+                !within(one.as_ref(), other.as_ref()) && !within(other.as_ref(), one.as_ref()),
+                "{one:?} and {other:?} overlap"
+            );
         }
     }
     Ok(())
@@ -152,7 +155,7 @@ fn nothing_is_lost(scene: &Scene, after: &Scene, mode: Mode, plan: &Plan) -> Out
         for (path, item) in flat(tree).into_iter().filter(|(_, item)| is_version(item)) {
             let is_new = known.get(&path) != Some(&item);
             let somewhere = alpha.get(&path) == Some(&item) || beta.get(&path) == Some(&item);
-            let displaced = list.iter().any(|transition| within(&path, &transition.path));
+            let displaced = list.iter().any(|transition| within(path.as_ref(), transition.path.as_ref()));
             prop_assert!(somewhere || displaced, "{path:?} vanished without a word");
             prop_assert!(!safe || !is_new || somewhere, "a new version of {path:?} is lost");
         }
@@ -180,12 +183,16 @@ fn unknown_is_not_absent(scene: &Scene, after: &Scene, plan: &Plan) -> Outcome {
     let sides = [(&scene.alpha, &plan.alpha, &plan.beta), (&scene.beta, &plan.beta, &plan.alpha)];
     for (tree, here, there) in sides {
         for (path, _) in flat(tree).into_iter().filter(|(_, item)| matches!(item, Item::Problematic(_))) {
-            let passed = there.iter().any(|write| write.path != path && within(&path, &write.path));
+            let passed =
+                there.iter().any(|write| write.path != path && within(path.as_ref(), write.path.as_ref()));
             prop_assert!(
-                !here.iter().any(|write| within(&path, &write.path)),
+                !here.iter().any(|write| within(path.as_ref(), write.path.as_ref())),
                 "{path:?} would be overwritten"
             );
-            prop_assert!(!there.iter().any(|write| within(&write.path, &path)), "{path:?} counts as absent");
+            prop_assert!(
+                !there.iter().any(|write| within(write.path.as_ref(), path.as_ref())),
+                "{path:?} counts as absent"
+            );
             let path = path.as_ref();
             prop_assert!(
                 passed || scene.ancestor.get(path) == after.ancestor.get(path),
@@ -207,7 +214,7 @@ fn the_ancestor_is_true(scene: &Scene, after: &Scene, mode: Mode, plan: &Plan) -
             .filter(|(_, item)| matches!(item, Item::Problematic(_)))
             .map(|(path, _)| path.clone()),
     );
-    let open = |path: &Option<RelPath>| !frozen.iter().any(|frozen| within(path, frozen));
+    let open = |path: &Option<RelPath>| !frozen.iter().any(|frozen| within(path.as_ref(), frozen.as_ref()));
     let (ancestor, alpha, beta) = (flat(&after.ancestor), flat(&after.alpha), flat(&after.beta));
     for (path, item) in &ancestor {
         prop_assert!(item.is_carried());
@@ -327,7 +334,7 @@ fn one_child_at_a_time(
         prop_assert_eq!(small_after.alpha.get(Some(&path)), after.alpha.get(Some(&path)));
         prop_assert_eq!(small_after.beta.get(Some(&path)), after.beta.get(Some(&path)));
         prop_assert_eq!(small_after.ancestor.get(Some(&path)), after.ancestor.get(Some(&path)));
-        let here = conflict_paths(plan).into_iter().filter(|conflict| within(conflict, &Some(path.clone())));
+        let here = conflict_paths(plan).into_iter().filter(|conflict| within(conflict.as_ref(), Some(&path)));
         prop_assert_eq!(conflict_paths(&small_plan), here.collect::<Vec<_>>());
     }
     Ok(())

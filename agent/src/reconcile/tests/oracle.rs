@@ -341,10 +341,10 @@ proptest::proptest! {
 }
 
 /// Rows of the table that come out wrong, and whether a law is broken by random trees.
-fn caught(flaw: Flaw) -> (usize, bool) {
+fn caught(flaw: Flaw, table: &[serde_json::Value]) -> (usize, bool) {
     let planner = oracle(flaw);
-    let rows = table::rows().iter().filter(|row| table::judge(row, &planner).is_some()).count();
-    let config = Config { failure_persistence: None, max_shrink_iters: 0, ..Config::with_cases(2_000) };
+    let rows = table.iter().filter(|row| table::judge(row, &planner).is_some()).count();
+    let config = Config { failure_persistence: None, max_shrink_iters: 0, ..Config::with_cases(500) };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let held = TestRunner::new_with_rng(config, rng).run(&scenes(), |scene| {
         Mode::ALL.into_iter().try_for_each(|mode| laws::check(&scene, mode, &planner))
@@ -354,10 +354,11 @@ fn caught(flaw: Flaw) -> (usize, bool) {
 
 #[test]
 fn the_table_and_the_laws_notice_every_flaw() {
-    assert_eq!(caught(Flaw::None), (0, false), "the oracle itself is right");
+    let table = table::rows();
+    assert_eq!(caught(Flaw::None, &table), (0, false), "the oracle itself is right");
     let mut by_laws = 0;
     for flaw in FLAWS {
-        let (rows, law) = caught(flaw);
+        let (rows, law) = caught(flaw, &table);
         assert!(rows > 0 || law, "{flaw:?} goes unnoticed");
         println!("{flaw:?}: {rows} rows, {}", if law { "and a law" } else { "no law" });
         by_laws += usize::from(law);

@@ -3,6 +3,9 @@
 //! A *halt* says that a whole folder seems to have gone: nobody deletes that by syncing, so everything stops until a
 //! person decides. A *hold* says that a plan would delete much, or that much is in conflict at once: it waits for a yes to
 //! exactly what it lists, and the rest goes on.
+//!
+//! The order: [`standing`] before an ancestor is believed; [`halt`] on what the planner says; [`storms`] before a
+//! [strategy](crate::resolve) decides conflicts; [`holds`] on the plan that comes of it.
 
 use std::collections::HashMap;
 
@@ -134,7 +137,7 @@ pub struct Hold {
 }
 
 /// Why something is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// Many files would be deleted.
     MassDeletion {
@@ -144,6 +147,13 @@ pub enum Cause {
         files: u64,
         /// Of how many.
         of: u64,
+    },
+    /// Many conflicts in one subtree.
+    ConflictStorm {
+        /// Where; `None` is the root.
+        path: Option<RelPath>,
+        /// How many.
+        conflicts: usize,
     },
 }
 
@@ -158,20 +168,32 @@ pub fn holds(alpha: &Tree, beta: &Tree, plan: &Plan, limits: &Limits) -> Vec<Hol
             let files = gone.len() as u64;
             let much = files > limits.deletions || (of >= limits.half_of && files > of / 2);
             much.then(|| Hold {
-                key: key(side, &gone),
+                key: key(&format!("deletions {side}"), gone.iter()),
                 cause: Cause::MassDeletion { from: side, files, of },
-                samples: spread(&gone, limits.samples),
+                samples: spread(gone.iter(), gone.len(), limits.samples),
             })
         })
         .collect()
 }
 
 impl Hold {
-    /// Takes what waits out of a plan: everything that removes a file on that side. The ancestor still knows it, so the
-    /// next plan will have it again.
+    /// Takes what waits out of a plan: of a mass deletion everything that removes a file on that side. The ancestor
+    /// still knows it, so the next plan will have it again. Conflicts write nothing, and stay.
     pub fn set_aside(&self, plan: &mut Plan) {
-        let Cause::MassDeletion { from, .. } = self.cause;
-        plan.on_mut(from).retain(|transition| removed(transition).next().is_none());
+        if let Cause::MassDeletion { from, .. } = self.cause {
+            plan.on_mut(from).retain(|transition| removed(transition).next().is_none());
+        }
+    }
+
+    /// Whether no strategy may decide a conflict before the yes.
+    pub(crate) fn keeps(&self, conflict: &Conflict) -> bool {
+        match &self.cause {
+            Cause::ConflictStorm { path: Some(path), .. } => {
+                conflict.path.as_ref().is_some_and(|other| other.is_within(path))
+            }
+            Cause::ConflictStorm { path: None, .. } => true,
+            Cause::MassDeletion { .. } => false,
+        }
     }
 }
 
@@ -215,19 +237,19 @@ fn removed(transition: &Transition) -> impl Iterator<Item = (Option<RelPath>, &I
     old.flat_map(|item| item.walk(transition.path.clone())).filter(move |(_, item)| is_file(item))
 }
 
-fn key(side: Side, paths: &[RelPath]) -> Digest {
+fn key<'a>(what: &str, paths: impl Iterator<Item = &'a RelPath>) -> Digest {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&[side as u8]);
+    hasher.update(what.as_bytes());
     for path in paths {
-        hasher.update(path.as_bytes()).update(&[0]);
+        hasher.update(&[0]).update(path.as_bytes());
     }
     hasher.finalize().into()
 }
 
 /// Some of many, from all over.
-fn spread(paths: &[RelPath], samples: usize) -> Vec<RelPath> {
-    let step = paths.len().div_ceil(samples.max(1)).max(1);
-    paths.iter().step_by(step).take(samples).cloned().collect()
+fn spread<'a>(paths: impl Iterator<Item = &'a RelPath>, many: usize, samples: usize) -> Vec<RelPath> {
+    let step = many.div_ceil(samples.max(1)).max(1);
+    paths.step_by(step).take(samples).cloned().collect()
 }
 
 /// One thing to tell about conflicts.
@@ -249,6 +271,22 @@ pub fn troubles<'a>(conflicts: &'a [Conflict], limits: &Limits) -> Vec<Trouble<'
     fold(None, conflicts, 0, limits.conflicts)
 }
 
+/// The conflicts that are too many in one place for a strategy to decide without a yes.
+pub fn storms(conflicts: &[Conflict], limits: &Limits) -> Vec<Hold> {
+    let storm = |trouble| match trouble {
+        Trouble::Storm { path, conflicts } => {
+            let paths = || conflicts.iter().filter_map(|conflict| conflict.path.as_ref());
+            Some(Hold {
+                key: key("conflicts", paths()),
+                cause: Cause::ConflictStorm { path, conflicts: conflicts.len() },
+                samples: spread(paths(), conflicts.len(), limits.samples),
+            })
+        }
+        Trouble::One(_) => None,
+    };
+    troubles(conflicts, limits).into_iter().filter_map(storm).collect()
+}
+
 fn fold(path: Option<RelPath>, conflicts: &[Conflict], depth: usize, most: usize) -> Vec<Trouble<'_>> {
     if conflicts.len() <= most {
         return conflicts.iter().map(Trouble::One).collect();
@@ -267,3 +305,6 @@ fn fold(path: Option<RelPath>, conflicts: &[Conflict], depth: usize, most: usize
     }
     if items.len() > most { vec![Trouble::Storm { path, conflicts }] } else { items }
 }
+
+#[cfg(test)]
+mod tests;
