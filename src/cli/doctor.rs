@@ -1,7 +1,5 @@
 //! `nexus doctor`: looks at what the node needs and says what is wrong, why it matters and what to do.
 
-use std::path::Path;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,11 +71,7 @@ fn print(context: &Context, checks: Vec<wire::Check>) -> Result<ExitCode, Failur
 /// What the node would use, from the same settings.
 fn subject(context: &Context) -> Result<doctor::Subject, Failure> {
     let (_, settings) = config::load(&context.environment).map_err(|invalid| Failure::of(&invalid))?;
-    let first = |places: Vec<PathBuf>| {
-        places.iter().find(|place| place.exists()).or(places.last()).cloned().unwrap_or_default()
-    };
-    let installed = Path::new("/usr/share/nexus");
-    let agent = node::agent_path(&settings);
+    let (agent, images) = (node::agent_path(&settings), node::images_path(&settings));
     Ok(doctor::Subject {
         engine: Arc::new(docker::Docker::new(&docker::Settings {
             socket: settings.engine_socket,
@@ -91,9 +85,7 @@ fn subject(context: &Context) -> Result<doctor::Subject, Failure> {
             ("control".to_owned(), settings.control_listen),
         ],
         agent,
-        images: settings
-            .images_dir
-            .unwrap_or_else(|| first(vec![installed.join("images"), PathBuf::from("./images")])),
+        images,
         node: None,
         serving: false,
     })

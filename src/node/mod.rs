@@ -39,6 +39,7 @@ use crate::workspace::Workspaces;
 
 pub use error::Error;
 pub use settings::agent_path;
+pub use settings::images_path;
 
 /// Time for everything to end after the first signal.
 const CLOSE: Duration = Duration::from_secs(15);
