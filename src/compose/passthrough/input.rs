@@ -2,7 +2,10 @@
 
 use crate::base::ids::NodeId;
 use crate::base::ids::WorkspaceId;
+use crate::compose::labels::Owner;
+use crate::compose::labels::labels;
 use crate::compose::subnet::Subnet;
+use crate::engine::Labels;
 use crate::model::project::Limits;
 use crate::model::project::Overrides;
 use crate::model::workspace::Name;
@@ -72,4 +75,16 @@ pub struct PassInput<'a> {
     pub defaults: Limits,
     /// Whether the engine knows `start_interval` in health checks (API 1.44 or newer).
     pub start_interval: bool,
+}
+
+impl PassInput<'_> {
+    /// Whose labels are written; without the name where a renaming must change nothing.
+    pub(super) fn owner(&self, named: bool) -> Owner<'_> {
+        Owner { node: &self.node, workspace: &self.workspace, name: named.then_some(&self.name) }
+    }
+
+    /// The labels of a volume that holds the user's data.
+    pub(super) fn volume_labels(&self) -> Labels {
+        labels(self.owner(true), "data")
+    }
 }

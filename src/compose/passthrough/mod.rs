@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! texts -> parse -> interpolate -> shape (one form per thing) -> load (override, extends, profiles)
-//!       -> policy, mounts, build, ports (each key of each service: keep, change, refuse)
+//!       -> service (policy, mounts, build, ports, limits, networks: each key of each service is kept, changed or refused)
 //!       -> web (who answers) -> rewrite (our names, networks, labels, limits) -> one file
 //! ```
 //! The invariant: what reaches Compose is built from values that were looked at one by one. A key nobody here knows is
@@ -12,8 +12,10 @@ mod build;
 mod dotenv;
 mod input;
 mod interpolate;
+mod limits;
 mod load;
 mod mounts;
+mod networks;
 mod parse;
 mod paths;
 mod place;
@@ -21,6 +23,7 @@ mod policy;
 mod ports;
 mod rewrite;
 mod scope;
+mod service;
 mod shape;
 mod web;
 

@@ -11,7 +11,6 @@ use super::paths::Place;
 use super::paths::join;
 use super::paths::locate;
 use super::policy;
-use super::rewrite::volume_labels;
 use super::scope::Scope;
 use super::shape;
 
@@ -159,7 +158,7 @@ fn declared_volume(scope: &mut Scope<'_>, name: &str, declared: &Node) -> Option
 /// A volume of the workspace, made by the caller.
 fn own(scope: &mut Scope<'_>, name: &str) -> String {
     let full = format!("{}-{name}", project_name(&scope.input.workspace));
-    scope.volumes.insert(full.clone(), volume_labels(scope.input));
+    scope.volumes.insert(full.clone(), scope.input.volume_labels());
     full
 }
 
