@@ -31,7 +31,7 @@ ENV COREPACK_INTEGRITY_KEYS=0 COREPACK_HOME=/opt/corepack \
     NPM_CONFIG_UPDATE_NOTIFIER=false NPM_CONFIG_FUND=false NPM_CONFIG_AUDIT=false
 RUN --mount=type=secret,id=ca_bundle --mount=type=cache,target=/root/.npm \
     if [ -s /run/secrets/ca_bundle ]; then export NODE_EXTRA_CA_CERTS=/run/secrets/ca_bundle; fi; \
-    { npm install --global --no-progress --fetch-retries=1 --fetch-retry-maxtimeout=5000 corepack@0.34 bun@1 && corepack enable && \
+    { npm install --global --no-progress --fetch-retries=1 --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000 corepack@0.34 bun@1 && corepack enable && \
       registry=$(npm config get registry) && \
       sed -i "1a process.env.COREPACK_NPM_REGISTRY??='${registry%/}'" "$(npm root --global)"/corepack/dist/*.js && \
       corepack install --global pnpm@9.15.9 yarn@1.22.22; } || \
