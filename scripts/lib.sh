@@ -138,6 +138,16 @@ debian_sources() {
   done
 }
 
+# The oldest Rust that compiles the sources.
+rust_wanted() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml"; }
+
+cargo_is_new_enough() {
+  local found
+  have cargo || return 1
+  found=$(cd "$ROOT" && cargo --version 2>/dev/null | cut -d' ' -f2)
+  [ -n "$found" ] && [ "$(printf '%s\n' "$(rust_wanted)" "$found" | sort -V | head -n 1)" = "$(rust_wanted)" ]
+}
+
 # The appliance's version, as Compose reads it.
 version() { sed -n 's/^NEXUS_VERSION=//p' "$ROOT/.env"; }
 
