@@ -16,29 +16,6 @@ pub(in crate::compose) fn golden(name: &str, text: &str) {
     assert_eq!(text, expected, "{} differs; if that is meant, run with NEXUS_BLESS=1", path.display());
 }
 
-fn detection(kind: Kind) -> Detection {
-    Detection {
-        kind,
-        framework: None,
-        package_manager: None,
-        install: None,
-        build: None,
-        start: None,
-        port_hint: None,
-        root: ".".to_owned(),
-        serves: Serves::Http,
-        site: None,
-        version: None,
-        install_inputs: Vec::new(),
-        hot_reload: false,
-        development: false,
-        file: None,
-        because: Vec::new(),
-        alternatives: Vec::new(),
-        problems: Vec::new(),
-    }
-}
-
 fn input(detection: Detection) -> Input {
     Input {
         node: NodeId::parse("n0de000001").unwrap(),
@@ -61,7 +38,7 @@ fn site() -> Detection {
     Detection {
         start: Some("serve .".to_owned()),
         site: Some(Site { directory: ".".to_owned(), fallback: false }),
-        ..detection(Kind::Static)
+        ..Detection::of(Kind::Static)
     }
 }
 
@@ -71,13 +48,13 @@ fn express() -> Detection {
         start: Some("node server.js".to_owned()),
         port_hint: Some(3000),
         install_inputs: vec!["package.json".to_owned(), "package-lock.json".to_owned()],
-        ..detection(Kind::Node)
+        ..Detection::of(Kind::Node)
     }
 }
 
 fn detected(kind: Kind, install: &str, start: &str, port: u16) -> Detection {
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    Detection { install: some(install), start: some(start), port_hint: Some(port), ..detection(kind) }
+    Detection { install: some(install), start: some(start), port_hint: Some(port), ..Detection::of(kind) }
 }
 
 /// One input of each kind, and of each way a kind can differ.
@@ -87,7 +64,7 @@ fn kinds() -> Vec<(&'static str, Input)> {
         build: Some("npm run build".to_owned()),
         site: Some(Site { directory: "dist".to_owned(), fallback: true }),
         install_inputs: vec!["package.json".to_owned()],
-        ..detection(Kind::Static)
+        ..Detection::of(Kind::Static)
     };
     let django = detected(
         Kind::Python,
@@ -103,7 +80,7 @@ fn kinds() -> Vec<(&'static str, Input)> {
     let dockerfile = Detection {
         file: Some("Dockerfile".to_owned()),
         port_hint: Some(8000),
-        ..detection(Kind::Dockerfile)
+        ..Detection::of(Kind::Dockerfile)
     };
     let script = Detection {
         serves: Serves::Process,
@@ -248,7 +225,7 @@ fn places(payload: &str) -> Vec<(&'static str, Input, Option<Vec<&'static str>>)
             "folder",
             Input {
                 folder: format!("/w/{payload}"),
-                ..input(Detection { port_hint: Some(1), ..detection(Kind::Dockerfile) })
+                ..input(Detection { port_hint: Some(1), ..Detection::of(Kind::Dockerfile) })
             },
             Some(vec!["services", "app", "build", "context"]),
         ),
@@ -312,7 +289,7 @@ fn hostile_environments_are_written_down() {
 
 #[test]
 fn what_cannot_be_a_stack_is_said_all_at_once() {
-    let mut bad = input(Detection { root: "../up".to_owned(), ..detection(Kind::Node) });
+    let mut bad = input(Detection { root: "../up".to_owned(), ..Detection::of(Kind::Node) });
     bad.overrides.env = [
         ("A B".to_owned(), String::new()),
         ("C".to_owned(), "x".repeat(200_000)),
@@ -343,7 +320,7 @@ fn what_cannot_be_a_stack_is_said_all_at_once() {
     `image`: "-v" is not the name of an image; write it as `name:tag`
     `ca bundle`: "relative" is not an absolute path; write the path from `/` on
     "#);
-    let unknown = plan(&input(detection(Kind::Unknown))).unwrap_err();
+    let unknown = plan(&input(Detection::of(Kind::Unknown))).unwrap_err();
     assert_eq!(unknown[0].to_string(), "`kind`: nothing in the project says how to run it");
 }
 

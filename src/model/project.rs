@@ -167,6 +167,32 @@ pub struct Detection {
     pub problems: Vec<Problem>,
 }
 
+impl Detection {
+    /// A project of which nothing but its kind is known.
+    pub fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            framework: None,
+            package_manager: None,
+            install: None,
+            build: None,
+            start: None,
+            port_hint: None,
+            root: ".".to_owned(),
+            serves: Serves::Http,
+            site: None,
+            version: None,
+            install_inputs: Vec::new(),
+            hot_reload: false,
+            development: false,
+            file: None,
+            because: Vec::new(),
+            alternatives: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+}
+
 /// How a project shows itself: from its manifests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {

@@ -137,7 +137,6 @@ async fn obtain(context: &Context, image: &str, progress: &ProgressSink) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::project::Serves;
     use crate::model::project::Version;
 
     fn detection(kind: Kind, build: Option<&str>, version: Option<&str>) -> Detection {
@@ -146,26 +145,7 @@ mod tests {
             tag: tag.to_owned(),
             file: "package.json".to_owned(),
         });
-        Detection {
-            kind,
-            framework: None,
-            package_manager: None,
-            install: None,
-            build: build.map(str::to_owned),
-            start: None,
-            port_hint: None,
-            root: ".".to_owned(),
-            serves: Serves::Http,
-            site: None,
-            version,
-            install_inputs: vec![],
-            hot_reload: false,
-            development: false,
-            file: None,
-            because: vec![],
-            alternatives: vec![],
-            problems: vec![],
-        }
+        Detection { build: build.map(str::to_owned), version, ..Detection::of(kind) }
     }
 
     fn of(detection: &Detection) -> (Option<String>, Option<&'static str>) {

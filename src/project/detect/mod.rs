@@ -260,24 +260,5 @@ fn guard(detection: &mut Detection) {
 
 /// A detection of a kind that says nothing else yet.
 fn blank(view: &View<'_>, kind: Kind) -> Detection {
-    Detection {
-        kind,
-        framework: None,
-        package_manager: None,
-        install: None,
-        build: None,
-        start: None,
-        port_hint: None,
-        root: view.root(),
-        serves: Serves::Http,
-        site: None,
-        version: None,
-        install_inputs: Vec::new(),
-        hot_reload: false,
-        development: false,
-        file: None,
-        because: Vec::new(),
-        alternatives: Vec::new(),
-        problems: Vec::new(),
-    }
+    Detection { root: view.root(), ..Detection::of(kind) }
 }
