@@ -4,7 +4,7 @@
 //! [`wire`]. The rules of what is not carried are in [`rules`]. What has to happen so that two folders agree is
 //! planned in [`reconcile`], stopped or held in [`safety`] and decided where edits meet in [`resolve`].
 //! What touches a disk is in [`disk`] (the two-way engine's only door), [`log`],
-//! [`look`] (from a disk to a tree), [`journal`] (what a session remembers),
+//! [`watch`] (where a folder changes), [`look`] (from a disk to a tree), [`journal`] (what a session remembers),
 //! [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
 //! [`init`], [`listen`], [`forward`], [`run`], [`site`] and [`endpoint`].
 
@@ -35,4 +35,5 @@ pub mod serve;
 pub mod site;
 pub mod stage;
 pub mod tree;
+pub mod watch;
 pub mod wire;
