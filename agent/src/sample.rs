@@ -21,7 +21,7 @@ use crate::tree::Tree;
 #[expect(clippy::disallowed_methods, reason = "how thorough a test is comes from outside")]
 pub(crate) fn cases() -> Config {
     let nightly = std::env::var_os("NEXUS_NIGHTLY").is_some_and(|value| value == "1");
-    Config { failure_persistence: None, ..Config::with_cases(if nightly { 100_000 } else { 2_000 }) }
+    Config::with_cases(if nightly { 100_000 } else { 2_000 })
 }
 
 pub(crate) fn path(text: &str) -> RelPath {

@@ -74,10 +74,9 @@ impl Planner {
         }
         let nothing = Directory::empty();
         let ancestor = known.unwrap_or_else(|| {
-            let whole = agree && !alpha.holds_problems() && !beta.holds_problems();
-            let item = if whole { alpha.carried() } else { nothing.clone() };
+            let item = if agree { alpha.carried() } else { nothing.clone() };
             self.plan.ancestor.push(Change { path: path.clone(), item: Some(Item::Directory(item)) });
-            if whole { alpha } else { &nothing }
+            if agree { alpha } else { &nothing }
         });
         for (name, three) in children([ancestor, alpha, beta]) {
             if !(same(three.alpha, three.beta) && same(three.ancestor, three.alpha)) {

@@ -11,6 +11,7 @@ use crate::tree::item::Directory;
 use crate::tree::item::Item;
 use crate::tree::item::Name;
 use crate::tree::item::below_path;
+use crate::tree::item::told;
 
 /// A folder: its root, or nothing at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,6 +77,12 @@ impl Tree {
         self.root.as_ref().map_or(0, Item::count)
     }
 
+    /// Takes over the memory of `other` wherever both have the same, stamps included: two trees that were made apart
+    /// then cost little more than one.
+    pub fn share(&mut self, other: &Self) {
+        self.root = self.root.take().map(|root| shared(root, other.root()));
+    }
+
     /// Applies changes as if one after the other; a directory above several of them is made once. What no change
     /// touches is shared with the tree as it was.
     ///
@@ -100,6 +107,75 @@ impl Change {
             self.path.as_ref().map_or((0, 0), |path| (path.components().count(), path.as_bytes().len() + 1));
         let (height, longest) = self.item.as_ref().map_or((0, 0), |item| (item.height(), item.longest()));
         depth + height <= DEPTH_MAX && (longest == 0 || length + longest <= PATH_MAX)
+    }
+}
+
+impl Change {
+    /// The bytes it takes on the wire, at most.
+    pub fn weight(&self) -> usize {
+        self.path.as_ref().map_or(0, |path| path.as_bytes().len()) + self.item.as_ref().map_or(0, weight) + 8
+    }
+
+    /// The same in parts of at most so many bytes each, to be applied in this order: first directories with some of what
+    /// they hold, then the rest. A single item may weigh more.
+    pub fn parts(self, most: usize) -> Vec<Self> {
+        let mut parts = Vec::new();
+        part(self, most, &mut parts);
+        parts
+    }
+}
+
+fn part(change: Change, most: usize, parts: &mut Vec<Change>) {
+    let weight = change.weight();
+    let Some(Item::Directory(directory)) = &change.item else { return parts.push(change) };
+    if weight <= most {
+        return parts.push(change);
+    }
+    let own = Change { path: change.path.clone(), item: None }.weight() + ENTRY;
+    let mut left = most.saturating_sub(own);
+    let mut first = Vec::new();
+    let mut rest = Vec::new();
+    for (name, item) in directory {
+        let weight = name.len() + self::weight(item);
+        if weight <= left {
+            left -= weight;
+            first.push((Arc::clone(name), item.clone()));
+        } else {
+            let path = Some(below_path(change.path.as_ref(), name));
+            rest.push(Change { path, item: Some(item.clone()) });
+        }
+    }
+    let item = Some(Item::Directory(Directory::from_children(first)));
+    parts.push(Change { path: change.path, item });
+    rest.into_iter().for_each(|change| part(change, most, parts));
+}
+
+/// What an entry takes on the wire besides its name and its text: lengths, tags, a size and a digest.
+const ENTRY: usize = 64;
+
+fn weight(item: &Item) -> usize {
+    ENTRY
+        + match item {
+            Item::Directory(directory) => {
+                directory.iter().map(|(name, item)| name.len() + weight(item)).sum()
+            }
+            Item::Symlink(target) => target.as_bytes().len(),
+            Item::Problematic(problem) => told(problem).len(),
+            Item::File(_) | Item::Untracked(_) => 0,
+        }
+}
+
+fn shared(item: Item, other: Option<&Item>) -> Item {
+    match (&item, other) {
+        (Item::Directory(one), Some(Item::Directory(two))) => {
+            if one == two {
+                return Item::Directory(two.clone());
+            }
+            let children = paired(one, two)
+                .filter_map(|(name, one, two)| Some((Arc::clone(name), shared(one?.clone(), two))));
+            Item::Directory(Directory::from_children(children.collect()))
+        }
+        _ => item,
     }
 }
 
@@ -202,7 +278,7 @@ pub(crate) fn paired<'a>(
         };
         let one = if order.is_le() { ones.next() } else { None };
         let two = if order.is_ge() { twos.next() } else { None };
-        let name = &one.or(two)?.0;
+        let name = &two.or(one)?.0;
         Some((name, one.map(|(_, item)| item), two.map(|(_, item)| item)))
     })
 }

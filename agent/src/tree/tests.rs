@@ -114,6 +114,29 @@ proptest! {
     }
 
     #[test]
+    fn parts_make_the_whole(tree in trees(Blockers::Some), most in 100_usize..600) {
+        let change = change("", tree.root().cloned());
+        let bytes = postcard::to_allocvec(&change).unwrap().len();
+        prop_assert!(bytes <= change.weight(), "{} > {}", bytes, change.weight());
+        let parts = change.parts(most);
+        for part in &parts {
+            let single = part.item.as_ref().is_none_or(|item| item.count() == 1);
+            prop_assert!(part.weight() <= most || single, "{} of {most}", part.weight());
+        }
+        let mut made = Tree::default();
+        made.apply(&parts).unwrap();
+        prop_assert_eq!(made, tree);
+    }
+
+    #[test]
+    fn shared_memory_is_the_same_tree(one in trees(Blockers::Some), by in edits(Blockers::Some)) {
+        let mut two = edited(&one, &by);
+        let before = flat(&two);
+        two.share(&one);
+        prop_assert_eq!(flat(&two), before);
+    }
+
+    #[test]
     fn damaged_bytes_never_make_a_tree_that_breaks_the_rules(
         tree in trees(Blockers::Some),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
@@ -155,6 +178,31 @@ fn a_change_shares_whatever_it_does_not_touch() {
     comparison.compare(None, before.root(), after.root());
     assert_eq!(comparison.changes.len(), 1);
     assert_eq!(comparison.visited, 5, "one look a level");
+}
+
+#[test]
+fn trees_made_apart_can_share() {
+    let (one, mut two) = (big(1_000), big(1_000));
+    two.apply(&[change("n1/n1/n1", Some(file("other")))]).unwrap();
+    two.share(&one);
+    let own = |(path, item): (Option<RelPath>, &Item)| match (item, one.get(path.as_ref())) {
+        (Item::Directory(ours), Some(Item::Directory(theirs))) => !ours.is_same(theirs),
+        _ => false,
+    };
+    let own = two.root().unwrap().walk(None).filter(|(path, item)| own((path.clone(), *item))).count();
+    assert_eq!(own, 3, "only the directories above the difference are its own");
+}
+
+#[test]
+fn a_wide_folder_comes_in_parts() {
+    let children = (0..20_000).map(|index| (name(&format!("file number {index}")), file("1")));
+    let wide = Item::Directory(Directory::from_children(children.collect()));
+    let whole = change("d", Some(wide.clone()));
+    let mut made = tree(directory([]));
+    let parts = whole.parts(256 * 1024);
+    assert!(parts.iter().all(|part| postcard::to_allocvec(part).unwrap().len() <= 256 * 1024));
+    made.apply(&parts).unwrap();
+    assert_eq!(made.get(Some(&path("d"))), Some(&wide));
 }
 
 #[test]
