@@ -229,6 +229,8 @@ pub struct Overrides {
     pub env: BTreeMap<String, String>,
     /// Refused features of the user's own compose file that are allowed: `privileged`, `bind:/srv/media`.
     pub allow: Vec<String>,
+    /// Names and paths that are not carried into the container.
+    pub exclude: Vec<String>,
     /// CPU cores, memory in bytes and process count the project may use; `None` takes the node's default.
     pub limits: Limits,
 }

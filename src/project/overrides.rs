@@ -17,7 +17,7 @@ use crate::project::listing::Listing;
 /// Where it is, relative to the project.
 const FILE: &str = ".nexus/config.yaml";
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "name",
     "title",
     "description",
@@ -32,6 +32,7 @@ const KEYS: [&str; 15] = [
     "service",
     "env",
     "allow",
+    "exclude",
     "resources",
 ];
 const RESOURCES: [&str; 3] = ["cpus", "memory", "pids"];
@@ -106,7 +107,8 @@ impl Reader<'_> {
         read.image = self.line(value, "image");
         read.service = self.line(value, "service");
         read.env = self.env(value);
-        read.allow = self.allow(value);
+        read.allow = self.list(value, "allow", "privileged");
+        read.exclude = self.list(value, "exclude", "data");
         if let Some(resources) = value.get("resources") {
             self.unknown(resources, "resources", &RESOURCES);
             read.limits.cpus = self.cpus(resources);
@@ -241,18 +243,15 @@ impl Reader<'_> {
         env
     }
 
-    fn allow(&mut self, value: &Value) -> Vec<String> {
-        match value.get("allow") {
+    fn list(&mut self, value: &Value, key: &str, example: &str) -> Vec<String> {
+        match value.get(key) {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Sequence(list)) => list.iter().filter_map(scalar).collect(),
             Some(value) => {
                 let one = scalar(value);
                 if one.is_none() {
-                    self.wrong(
-                        "allow",
-                        "`allow` is not a list".to_owned(),
-                        "write `- privileged` lines below it",
-                    );
+                    let hint = format!("write `- {example}` lines below it");
+                    self.wrong(key, format!("`{key}` is not a list"), hint);
                 }
                 one.into_iter().collect()
             }
@@ -387,7 +386,7 @@ mod tests {
     #[test]
     fn what_is_stated_is_read() {
         let text = "name: Shop\ndescription: sells things\nkind: node\nroot: web\nstart: node a.js\nport: 8080\n\
-                    env:\n  MODE: fast\n  WORKERS: 2\nallow: [privileged]\nresources: { cpus: 0.5, memory: 512m, pids: 64 }\n";
+                    env:\n  MODE: fast\n  WORKERS: 2\nallow: [privileged]\nexclude: [data, cache/raw]\nresources: { cpus: 0.5, memory: 512m, pids: 64 }\n";
         let read = read(text).unwrap();
         assert_eq!(read.identity.title.as_deref(), Some("Shop"));
         assert_eq!(read.kind, Some(Kind::Node));
@@ -395,6 +394,7 @@ mod tests {
         assert_eq!(read.port, Some(8080));
         assert_eq!(read.env["WORKERS"], "2");
         assert_eq!(read.allow, ["privileged"]);
+        assert_eq!(read.exclude, ["data", "cache/raw"]);
         assert_eq!(read.limits.memory_bytes, Some(512 << 20));
         assert_eq!(read.limits.cpus, Some(0.5));
     }
@@ -429,6 +429,6 @@ mod tests {
         assert!(problems[0].message.starts_with("not valid YAML"), "{}", problems[0].message);
         assert!(read("start: \"a\\nb\"\n").is_err());
         assert!(read("- a\n").is_err());
-        assert!(read("env: 3\nallow: {a: b}\n").is_err());
+        assert!(read("env: 3\nallow: {a: b}\n").is_err() && read("exclude: {a: b}\n").is_err());
     }
 }

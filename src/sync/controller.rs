@@ -55,6 +55,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 const REFUSED: Duration = Duration::from_secs(5);
 /// How soon a halted session looks again.
 const HALTED: Duration = Duration::from_secs(1);
+/// A look that ends in a halt may take this part of the time.
+const HALTED_SHARE: u32 = 10;
 /// The pauses between attempts to connect.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(900);
@@ -255,7 +257,8 @@ impl Session {
                 }
                 Err(halt) => {
                     self.halted(&halt);
-                    Some((HALTED, Look::All))
+                    // A folder of a million files is not counted anew each second.
+                    Some((HALTED.max(started.elapsed() * HALTED_SHARE), Look::All))
                 }
             };
             if was_all {

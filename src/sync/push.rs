@@ -66,7 +66,7 @@ pub(super) enum Halt {
     #[error("{0}")]
     Unreadable(String),
     #[error(
-        "the folder holds more than {0} files; exclude what need not be in the container in .nexus/config.yaml"
+        "the folder holds more than {0} files; name what the program does not need, such as `exclude: [data]`, in .nexus/config.yaml"
     )]
     Many(usize),
     /// The connection is gone, and with it the reason to go on.

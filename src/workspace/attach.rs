@@ -30,6 +30,7 @@ const CLOSE: Duration = Duration::from_secs(5);
 struct Session {
     container: String,
     folder: std::path::PathBuf,
+    exclude: Vec<String>,
     tasks: TaskGroup,
     status: watch::Receiver<sync::Status>,
     /// Held for its life: dropped, the session ends.
@@ -53,7 +54,8 @@ impl Attachment {
         looked: Option<&Looked>,
         containers: &[Container],
     ) {
-        let Some(plan) = looked.and_then(|looked| looked.plan.as_ref()) else { return };
+        let Some(looked) = looked else { return };
+        let Some(plan) = looked.plan.as_ref() else { return };
         let running = |service: &str| {
             containers.iter().find(|container| {
                 container.state == ContainerState::Running && service_of(container) == Some(service)
@@ -61,16 +63,23 @@ impl Attachment {
         };
         if plan.agent {
             let container = running(&plan.web[0].service).map(|container| container.id.clone());
-            self.keep_session(context, input, container).await;
+            self.keep_session(context, input, &looked.exclude, container).await;
         } else {
             self.detach().await;
             self.probe(&plan.web, &compose::network_name(&input.record.id), running).await;
         }
     }
 
-    async fn keep_session(&mut self, context: &Arc<Context>, input: &Input, container: Option<String>) {
-        let held = self.session.as_ref().map(|session| (&session.container, &session.folder));
-        if held == container.as_ref().map(|container| (container, &input.path)) {
+    async fn keep_session(
+        &mut self,
+        context: &Arc<Context>,
+        input: &Input,
+        exclude: &Vec<String>,
+        container: Option<String>,
+    ) {
+        let held =
+            self.session.as_ref().map(|session| (&session.container, &session.folder, &session.exclude));
+        if held == container.as_ref().map(|container| (container, &input.path, exclude)) {
             return;
         }
         self.detach().await;
@@ -81,13 +90,19 @@ impl Attachment {
             name: input.record.folder.clone(),
             container: container.clone(),
             root: input.path.clone(),
-            excludes: Vec::new(),
+            excludes: exclude.clone(),
             limit: sync::LIMIT,
         };
         let handle = sync::spawn(spec, Arc::clone(&context.engine), &mut tasks);
         let status = handle.status.clone();
-        self.session =
-            Some(Session { container, folder: input.path.clone(), tasks, status, _handle: handle });
+        self.session = Some(Session {
+            container,
+            folder: input.path.clone(),
+            exclude: exclude.clone(),
+            tasks,
+            status,
+            _handle: handle,
+        });
     }
 
     /// Looks for the first candidate that takes a connection.

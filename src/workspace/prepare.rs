@@ -55,6 +55,8 @@ pub struct Looked {
     pub plan: Option<Arc<compose::Plan>>,
     /// Why there is no plan.
     pub trouble: Option<Trouble>,
+    /// Names and paths that are not carried into the container.
+    pub exclude: Vec<String>,
     /// What its owner should know although it runs.
     pub notices: Vec<String>,
 }
@@ -104,6 +106,7 @@ pub async fn look(
         detection: Some(Arc::new(detection.clone())),
         identity,
         icon: icon.map(Arc::new),
+        exclude: overrides.exclude.clone(),
         ..Looked::default()
     };
     let problems = problems.iter().chain(&detection.problems);

@@ -236,6 +236,14 @@ fn with_agent(facts: &Facts<'_>, web: &Container, status: &sync::Status, network
         sync::Phase::Failed => (State::Error, Phase::Failed),
     };
     let mut account = Account { upstream, lines: report.lines.clone(), ..Account::new(state, phase) };
+    if let (Some(why), Phase::Syncing) = (&status.halted, &account.phase) {
+        // Nothing of it has ever run: there is nothing to show but this.
+        let (message, hint) =
+            why.split_once("; ").map_or((why.as_str(), None), |(why, hint)| (why, Some(hint)));
+        account.state = State::Error;
+        account.hint = hint.map(str::to_owned);
+        return account.saying(message);
+    }
     account.message = match (&report.failure, &account.phase) {
         (Some(failure), _) => Some(failure.message.clone()),
         (None, Phase::Syncing) if let sync::Link::Lost { reason } = &status.link => {

@@ -200,6 +200,21 @@ fn time_alone_is_waited_for_where_it_changes_what_is_said() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_carried_is_an_error_with_its_way_out() {
+    let syncing = sync::Report { phase: sync::Phase::Syncing, ..sync::Report::default() };
+    let mut world = World::new().reporting(syncing);
+    let why = "the folder holds more than 9 files; name what the program does not need";
+    world.sync.as_mut().unwrap().halted = Some(why.to_owned());
+    let view = world.view();
+    assert_eq!((view.state, view.phase), (State::Error, Phase::Syncing));
+    assert_eq!(view.message.as_deref(), Some("the folder holds more than 9 files"));
+    assert_eq!(view.hint.as_deref(), Some("name what the program does not need"));
+    let mut world = World::new().reporting(ready());
+    world.sync.as_mut().unwrap().halted = Some(why.to_owned());
+    assert_eq!(world.view().state, State::Running, "what runs goes on");
+}
+
+#[test]
 fn a_program_that_never_listens_is_told_how() {
     let starting = sync::Report { phase: sync::Phase::Starting, ..sync::Report::default() };
     let mut world = World::new().reporting(starting);

@@ -18,6 +18,9 @@ use super::harness::docker;
 /// How long a program, an installation or many folders at once may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Files a folder may hold.
+const LIMIT: usize = nexus::sync::LIMIT;
+
 const START: &str = r#"{"name": "x", "scripts": {"start": "node server.js"}}"#;
 
 /// A workspace that has come to rest.
@@ -251,7 +254,20 @@ async fn a_folder_with_very_many_files_holds_up_nobody() {
     node.wait_for_page("/other/", 200, "other text", Duration::from_secs(10)).await;
     let known = Duration::from_secs(5).saturating_sub(written.elapsed()).max(Duration::from_millis(1));
     node.wait_for_workspace("many", "known at all", known, |_| true).await;
+    if files > LIMIT {
+        // More than is carried: said, and what is named in `exclude` no longer counts.
+        let many = |value: &Value| value["workspace"]["state"] == "error";
+        let seen = node.wait_for_workspace("many", "too many files", SOON + PATIENCE, many).await;
+        let message = seen["workspace"]["message"].as_str().unwrap();
+        assert!(message.contains(&format!("more than {LIMIT} files")), "{seen}");
+        assert!(seen["workspace"]["hint"].as_str().unwrap().contains("`exclude: [data]`"), "{seen}");
+        let names: Vec<String> = (0..files.div_ceil(1000)).map(|directory| directory.to_string()).collect();
+        node.write("many/.nexus/config.yaml", &serde_json::json!({"exclude": names}).to_string());
+    }
     node.wait_for_page("/many/", 200, "many text", SOON + Duration::from_millis(files as u64)).await;
+    let status = fs::read_to_string(format!("/proc/{}/status", node.child.as_ref().unwrap().id())).unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    println!("{files} files: the node's {peak}, {:?} after the last was written", written.elapsed());
 }
 
 /// A node whose engine is at this address.
