@@ -424,6 +424,33 @@ async fn what_cannot_be_carried_is_listed_and_what_cannot_be_read_is_kept() {
 }
 
 #[tokio::test]
+async fn a_full_volume_is_said_loses_nothing_and_is_filled_when_there_is_room() {
+    let mut bench = Bench::new().await;
+    // A volume of four mebibytes instead of the engine's whole disk.
+    let (volume, label) = (bench.name("sync"), format!("{}={}", label::NODE, bench.node));
+    docker(&["volume", "rm", &volume]);
+    let small = ["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=4m,uid=1000,gid=1000"];
+    docker(&[&["volume", "create", "--label", &label][..], &small, &[&volume]].concat());
+    bench.write("index.html", "before");
+    bench.start(DEBIAN, &[], &["/nexus/nexus-agent", "static", "."]);
+    bench.ready().await;
+    bench.inside(&["sh", "-c", "dd if=/dev/zero of=/workspace/filler bs=64k || true"]);
+
+    bench.write("late.txt", &"late ".repeat(100_000));
+    bench.write("index.html", &"after ".repeat(10_000));
+    let full = |status: &Status| status.skipped.iter().any(|one| one.path == "late.txt");
+    let status = bench.until("that the disk is full", full).await;
+    let refusal = status.skipped.iter().find(|one| one.path == "late.txt").unwrap();
+    assert_eq!(refusal.why, "the disk is full");
+    assert!(bench.get(8080, "/").await.ends_with("before"), "what was there is whole");
+
+    bench.inside(&["rm", "/workspace/filler"]);
+    bench.until("room", |status| status.skipped.is_empty() && status.synced).await;
+    assert!(bench.get(8080, "/late.txt").await.ends_with("late "));
+    assert!(bench.get(8080, "/").await.ends_with("after "));
+}
+
+#[tokio::test]
 async fn a_node_project_installs_and_answers() {
     if Command::new("docker")
         .args(["image", "inspect", NODE])

@@ -1,5 +1,6 @@
 //! A node of its own for one test: own home, own watched directory, own ports, own label on everything it makes.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -26,13 +27,26 @@ pub const SOON: Duration = Duration::from_secs(30);
 /// How long an install or a build may take.
 pub const LATER: Duration = Duration::from_secs(300);
 
+/// A file system in memory, for as long as it is held.
+struct Small(PathBuf);
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        Command::new("umount").arg("--lazy").arg(&self.0).status().ok();
+    }
+}
+
 pub struct TestNode {
+    /// Unmounted before the directory around them is removed.
+    disks: Vec<Small>,
     directory: TempDir,
     pub child: Option<Child>,
     engine: Option<String>,
     pub web: u16,
     pub control: u16,
     settings: Vec<(String, String)>,
+    /// Programs the node is started by, such as one that takes capabilities away.
+    wrapper: Vec<String>,
     client: Client<HttpConnector, Empty<Bytes>>,
 }
 
@@ -59,12 +73,14 @@ impl TestNode {
         fs::create_dir(directory.path().join("projects")).unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self {
+            disks: vec![],
             directory,
             child: None,
             engine: None,
             web: free_port(),
             control: free_port(),
             settings: vec![],
+            wrapper: vec![],
             client,
         }
     }
@@ -72,6 +88,21 @@ impl TestNode {
     /// Sets a variable of the node's environment, before it is started.
     pub fn set(&mut self, variable: &str, value: &str) {
         self.settings.push((variable.to_owned(), value.to_owned()));
+    }
+
+    /// Puts one of its directories on a disk of this size (`16m`), before it is started.
+    pub fn mount_small(&mut self, path: PathBuf, size: &str) {
+        fs::create_dir_all(&path).unwrap();
+        let options = format!("size={size}");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&path).status();
+        assert!(mount.unwrap().success(), "a tmpfs is mounted");
+        self.disks.push(Small(path));
+    }
+
+    /// Starts it as somebody to whom permissions of files mean something, although the test is root.
+    pub fn respect_permissions(&mut self) {
+        let wrapper = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+        self.wrapper = wrapper.map(str::to_owned).into();
     }
 
     /// Gives it an engine of its own instead of the machine's.
@@ -95,8 +126,10 @@ impl TestNode {
 
     /// The nexus binary with this node's environment and nothing else.
     pub fn command(&self, command: &str) -> Command {
-        let mut nexus = Command::new(program());
-        nexus.arg(command).env_clear().envs([
+        let program = program().into_os_string();
+        let mut words = self.wrapper.iter().map(OsString::from).chain([program, command.into()]);
+        let mut nexus = Command::new(words.next().expect("there is a program"));
+        nexus.args(words).env_clear().envs([
             ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
             ("NEXUS_HOME", self.home().display().to_string()),
             ("NEXUS_WORKSPACES_DIR", self.projects().display().to_string()),

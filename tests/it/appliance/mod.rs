@@ -1,6 +1,7 @@
 //! The whole node as a process on the real engine: folders are dropped, URLs answer.
 
 mod bad;
+mod disk;
 mod harness;
 mod kill;
 mod kinds;
