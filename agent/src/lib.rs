@@ -5,9 +5,11 @@
 //! planned in [`reconcile`], stopped or held in [`safety`] and decided where edits meet in [`resolve`].
 //! What touches a disk is in [`disk`] (the two-way engine's only door), [`log`],
 //! [`watch`] (where a folder changes), [`look`] (from a disk to a tree), [`journal`] (what a session remembers),
-//! [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
+//! [`apply`] (makes a plan true), [`versions`] (what that displaces), [`content`], [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
 //! [`init`], [`listen`], [`forward`], [`run`], [`site`] and [`endpoint`].
 
+pub mod apply;
+pub mod content;
 pub mod diff;
 pub mod disk;
 pub mod endpoint;
@@ -35,5 +37,6 @@ pub mod serve;
 pub mod site;
 pub mod stage;
 pub mod tree;
+pub mod versions;
 pub mod watch;
 pub mod wire;

@@ -18,10 +18,14 @@ use crate::tree::Stamp;
 use crate::tree::Tree;
 
 /// How often a law is tried: 2,000 times, in the nightly run 100,000 times.
-#[expect(clippy::disallowed_methods, reason = "how thorough a test is comes from outside")]
 pub(crate) fn cases() -> Config {
-    let nightly = std::env::var_os("NEXUS_NIGHTLY").is_some_and(|value| value == "1");
-    Config::with_cases(if nightly { 100_000 } else { 2_000 })
+    Config::with_cases(nightly_or(100_000, 2_000))
+}
+
+/// How thorough a test is.
+#[expect(clippy::disallowed_methods, reason = "how thorough a test is comes from outside")]
+pub(crate) fn nightly_or<T>(nightly: T, else_: T) -> T {
+    if std::env::var_os("NEXUS_NIGHTLY").is_some_and(|value| value == "1") { nightly } else { else_ }
 }
 
 pub(crate) fn path(text: &str) -> RelPath {

@@ -15,6 +15,9 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::AtFlags;
 use rustix::fs::Gid;
@@ -364,6 +367,7 @@ impl Folder {
         let mut copy = File::from(self.at(kept.into(), create)?);
         io::copy(&mut reading.0, &mut copy)?;
         rustix::fs::fchmod(&copy, Mode::from_raw_mode(facts.mode & 0o777))?;
+        copy.set_modified(written(&facts))?;
         copy.sync_all()?;
         self.at(kept.into(), |directory, name| {
             rename::to_free(Spot { directory, name: aside.as_bytes() }, Spot { directory, name })
@@ -470,6 +474,12 @@ impl Write for Writing {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// When it was last written, as the standard library says it.
+fn written(facts: &Facts) -> SystemTime {
+    let nanoseconds = Duration::from_nanos(facts.modified.unsigned_abs());
+    if facts.modified < 0 { UNIX_EPOCH - nanoseconds } else { UNIX_EPOCH + nanoseconds }
 }
 
 fn absent_is_done(done: io::Result<()>) -> io::Result<()> {

@@ -86,11 +86,12 @@ struct Shared {
     crashed: bool,
     /// Whether kept files are on another mount.
     apart: bool,
+    unordered: bool,
     sheets: Vec<Sheet>,
 }
 
 /// A log's bytes.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Sheet {
     bytes: Vec<u8>,
     safe: usize,
@@ -127,14 +128,31 @@ impl SimDisk {
             calls: 0,
             crashed: false,
             apart: false,
+            unordered: false,
             sheets: Vec::new(),
         };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
 
+    /// Another disk that is in the same state, with no hook.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let shared = self.lock();
+        let Shared { volume, calls, crashed, apart, unordered, sheets, hook: _ } = &*shared;
+        let (volume, sheets) = (volume.clone(), sheets.clone());
+        let (calls, crashed, apart, unordered) = (*calls, *crashed, *apart, *unordered);
+        let copy = Shared { volume, hook: None, calls, crashed, apart, unordered, sheets };
+        Self { shared: Arc::new(Mutex::new(copy)) }
+    }
+
     /// Puts the kept files on another mount.
     pub fn keep_apart(&self) {
         self.lock().apart = true;
+    }
+
+    /// As a disk whose `finish` does not bring content to the disk.
+    pub fn forget_order(&self) {
+        self.lock().unordered = true;
     }
 
     /// From now on asks `hook` before each call.
@@ -353,7 +371,11 @@ impl Disk for SimDisk {
     }
 
     fn finish(&self, writer: SimWriting, slot: Slot) -> io::Result<Facts> {
-        self.call("order", Some(writer.part.into()))?.volume.order(writer.key);
+        let mut shared = self.call("order", Some(writer.part.into()))?;
+        if !shared.unordered {
+            shared.volume.order(writer.key);
+        }
+        drop(shared);
         let mut shared = self.call("finish", Some(slot.into()))?;
         shared.to_free(writer.part.into(), slot.into())?;
         Ok(shared.volume.facts(writer.key))
@@ -391,7 +413,10 @@ impl Disk for SimDisk {
             Body::Link(target) => Body::Link(target),
             Body::Directory | Body::Other(_) => return Err(Errno::ISDIR.into()),
         };
-        shared.volume.create_at(room, name, body, source.mode)?;
+        let key = shared.volume.create_at(room, name, body, source.mode)?;
+        if let Some(inode) = shared.volume.inodes.get_mut(&key) {
+            inode.modified = source.modified;
+        }
         // More than is promised, and enough.
         shared.volume.sync();
         drop(shared);

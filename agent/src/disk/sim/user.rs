@@ -140,9 +140,11 @@ impl Volume {
     }
 
     /// Writes through a descriptor held, wherever the file is now.
-    pub fn write_held(&mut self, held: Held, content: &[u8]) {
-        // The disk may be full: that is the user's own trouble.
-        self.fill(held.0, content.to_vec()).ok();
+    ///
+    /// # Errors
+    /// As a kernel would.
+    pub fn write_held(&mut self, held: Held, content: &[u8]) -> io::Result<()> {
+        self.fill(held.0, content.to_vec())
     }
 
     /// What stands at a path.

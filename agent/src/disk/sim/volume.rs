@@ -30,7 +30,7 @@ type Entries = BTreeMap<Name, u64>;
 
 /// A file system in memory. What a user does to it is in `user`; the engine goes through a
 /// [`SimDisk`](crate::disk::sim::SimDisk).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Volume {
     pub(super) inodes: BTreeMap<u64, Inode>,
     pub(super) directories: BTreeMap<u64, Entries>,
@@ -50,7 +50,7 @@ pub(super) struct Inode {
     pub(super) body: Body,
     pub(super) mode: u32,
     pub(super) owner: Owner,
-    modified: i64,
+    pub(super) modified: i64,
     changed: i64,
     pub(super) born: i64,
     /// What the kernel calls it; given again once it is free, as real file systems do.
@@ -72,7 +72,7 @@ pub(super) enum Body {
 }
 
 /// Assignments that happen together: in a directory, a name, what it stands for from now on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Step {
     pub(super) names: Vec<(u64, Name, Option<u64>)>,
     /// Directories it touches besides those.

@@ -1,0 +1,278 @@
+//! What a batch does when nobody interferes.
+
+use super::*;
+use crate::versions::Cause;
+
+#[test]
+fn a_batch_is_made_true_and_what_it_displaced_is_kept() {
+    for apart in [false, true] {
+        let (mut world, transitions) = mixed::world(1);
+        if apart {
+            world.disk.keep_apart();
+        }
+        let outcomes = world.apply(&transitions);
+        assert_eq!(problems(&outcomes), [""; 0]);
+        for (at, views) in mixed::views() {
+            assert_eq!(world.see(at), *views.last().unwrap(), "{at}");
+        }
+        world.versions.settle(&world.disk).unwrap();
+        let kept = world.kept();
+        for content in mixed::PRECIOUS.into_iter().filter(|content| *content != "moved") {
+            let seen = text(content).unwrap();
+            assert!(kept.iter().any(|(_, kept)| *kept == seen), "{content}");
+        }
+        let link = kept.iter().find(|(version, _)| version.path == Some(path("link"))).unwrap();
+        assert_eq!(link.1, Seen::Symlink(b"edit".to_vec()));
+        for (version, _) in &kept {
+            assert_eq!(world.versions.describe(&world.disk, version.id).unwrap().unwrap(), version.what);
+            assert_eq!((version.batch, version.side), (7, Side::Alpha));
+        }
+        assert!(world.disk.slots().unwrap().iter().all(|slot| matches!(slot, Slot::Kept(_))));
+
+        // What it says is what a scan says, stamps included where it gives them.
+        let mut said = world.local.clone();
+        let changes: Vec<_> = outcomes
+            .iter()
+            .map(|outcome| tree::Change { path: outcome.path.clone(), item: outcome.now.clone() })
+            .collect();
+        said.apply(&changes).unwrap();
+        world.disk.user(|volume| volume.advance(1_000_000_000));
+        assert_eq!(said, scan(&world.disk, &untracked));
+
+        // And it is still there after a restart.
+        world.disk.sync().unwrap();
+        world.versions.sync().unwrap();
+        world.disk.restart();
+        let again = kept_after_restart(&world);
+        assert_eq!(again, kept);
+    }
+}
+
+fn kept_after_restart(world: &World) -> Vec<(Version, Seen)> {
+    kept(&world.disk, &open(&world.disk))
+}
+
+#[test]
+fn a_stamp_is_given_only_when_a_later_write_would_show() {
+    let mut world = World::new(1, |volume| volume.write("f", b"one").unwrap());
+    let sure = |outcomes: &[Outcome]| {
+        let Some(Item::File(file)) = &outcomes[0].now else { panic!("{outcomes:?}") };
+        file.stamp != Stamp::UNKNOWN
+    };
+    world.stage(&["two"]);
+    let transitions = world.transitions([("f", Some(file("two")))]);
+    assert!(!sure(&world.apply(&transitions)), "written a moment ago");
+
+    world.local = scan(&world.disk, &untracked);
+    world.stage(&["six"]);
+    world.disk.user(|volume| volume.advance(1_000_000_000));
+    let transitions = world.transitions([("f", Some(file("six")))]);
+    let outcomes = world.apply(&transitions);
+    assert!(sure(&outcomes));
+    let facts = world.disk.stat((&path("f")).into()).unwrap().unwrap();
+    let Some(Item::File(file)) = &outcomes[0].now else { unreachable!() };
+    assert_eq!(file.stamp, facts.stamp());
+}
+
+#[test]
+fn the_mode_stays_but_for_who_may_execute() {
+    let mut world = World::new(1, |volume| {
+        volume.write("f", b"one").unwrap();
+        volume.set_executable("f", true).unwrap();
+    });
+    world.stage(&["two"]);
+    let transitions = world.transitions([("f", Some(file("two")))]);
+    world.apply(&transitions);
+    assert_eq!(world.see("f"), text("two"));
+    assert!(matches!(&world.kept()[0].1, Seen::File(content, true) if content == b"one"));
+}
+
+#[test]
+fn only_what_is_named_is_removed() {
+    let mut world = World::new(1, |volume| {
+        for directory in ["d", "d/sub", "d/node_modules"] {
+            volume.make_directory(directory).unwrap();
+        }
+        for at in ["d/a", "d/.env", "d/sub/b", "d/node_modules/x"] {
+            volume.write(at, at.as_bytes()).unwrap();
+        }
+    });
+    let transitions = world.transitions([("d", None)]);
+    let outcomes = world.apply(&transitions);
+    assert_eq!(problems(&outcomes), ["Some(`d`): the directory holds something that is not synchronised"]);
+    assert_eq!(outcomes[0].now, Some(directory([])));
+    let seen: Vec<_> = world.disk.user(|volume| volume.see_all().into_keys().collect());
+    assert_eq!(seen, ["d", "d/.env", "d/node_modules", "d/node_modules/x"]);
+
+    // Once it is gone, the disposable goes along.
+    world.disk.user(|volume| volume.remove("d/.env").unwrap());
+    world.local = scan(&world.disk, &untracked);
+    let transitions = world.transitions([("d", None)]);
+    assert_eq!(problems(&world.apply(&transitions)), [""; 0]);
+    assert_eq!(world.see("d"), None);
+    world.versions.settle(&world.disk).unwrap();
+    assert_eq!(world.kept().len(), 2);
+}
+
+#[test]
+fn a_name_that_appeared_keeps_its_directory() {
+    let mut world = World::new(1, |volume| {
+        volume.make_directory("d").unwrap();
+        volume.make_directory("d/node_modules").unwrap();
+        volume.write("d/a", b"a").unwrap();
+    });
+    world.disk.user(|volume| volume.write("d/new", b"new").unwrap());
+    let transitions = world.transitions([("d", None)]);
+    let outcomes = world.apply(&transitions);
+    assert_eq!(problems(&outcomes).len(), 1);
+    assert_eq!((world.see("d/new"), world.see("d/node_modules")), (text("new"), Some(Seen::Directory)));
+}
+
+#[test]
+fn a_rename_reads_nothing() {
+    let mut world = World::new(1, |volume| volume.write("from", b"content").unwrap());
+    let transitions = world.transitions([("from", None), ("to", Some(file("content")))]);
+    world.disk.set_hook(|_, call| {
+        assert!(!["read", "stage", "write"].contains(&call.name), "{call:?}");
+        crate::disk::sim::Fate::Go
+    });
+    assert!(missing(&world.disk, &transitions, &()).unwrap().is_empty());
+    assert_eq!(problems(&world.apply(&transitions)), [""; 0]);
+    assert_eq!((world.see("from"), world.see("to")), (None, text("content")));
+    world.disk.clear_hook();
+    let version = world.versions.all().next().unwrap().clone();
+    assert_eq!(version.cause, Cause::Moved(path("to")));
+
+    // It can be undone: the content is where it went, or, when that was replaced, in the store.
+    restore(&world.disk, &mut world.versions, version.id, 8).unwrap();
+    assert_eq!(world.see("from"), text("content"));
+    world.disk.user(|volume| volume.write("to", b"other").unwrap());
+    world.disk.user(|volume| volume.remove("from").unwrap());
+    assert!(restore(&world.disk, &mut world.versions, version.id, 8).is_err());
+    assert_eq!(world.see("from"), None);
+}
+
+#[test]
+fn content_is_copied_from_where_it_is_and_missed_where_it_is_not() {
+    let mut world = World::new(1, |volume| volume.write("here", b"content").unwrap());
+    let transitions = world.transitions([("copy", Some(file("content"))), ("other", Some(file("unknown")))]);
+    let contents = BTreeMap::from([(digest(b"content"), path("here"))]);
+    let wanted = missing(&world.disk, &transitions, &contents).unwrap();
+    assert_eq!(wanted, BTreeMap::from([(digest(b"unknown"), 7)]));
+    let lost = BTreeSet::new();
+    let batch = Batch { id: 7, transitions: &transitions, lost: &lost };
+    let outcomes = apply(&world.disk, &mut world.versions, &world.local, &batch, &contents);
+    assert_eq!(world.see("copy"), text("content"));
+    assert_eq!(problems(&outcomes), ["Some(`other`): its content has not arrived"]);
+    assert!(world.disk.slots().unwrap().is_empty());
+}
+
+#[test]
+fn two_files_that_change_places_need_both_contents() {
+    let mut world = World::new(1, |volume| {
+        volume.write("a", b"one").unwrap();
+        volume.write("b", b"two").unwrap();
+        volume.write("c", b"three").unwrap();
+    });
+    let changes =
+        [("a", Some(file("two"))), ("b", Some(file("one"))), ("c", None), ("d", Some(file("three")))];
+    let transitions = world.transitions(changes);
+    let contents = BTreeMap::from([(digest(b"one"), path("a")), (digest(b"two"), path("b"))]);
+    let wanted = missing(&world.disk, &transitions, &contents).unwrap();
+    assert_eq!(wanted, BTreeMap::from([(digest(b"one"), 3), (digest(b"two"), 3)]));
+    world.stage(&["one", "two"]);
+    assert_eq!(problems(&world.apply(&transitions)), [""; 0]);
+    assert_eq!([world.see("a"), world.see("b"), world.see("d")], [text("two"), text("one"), text("three")]);
+}
+
+#[test]
+fn a_full_disk_stops_the_batch_and_nothing_is_lost() {
+    let mut world = World::new(1, |volume| {
+        volume.write("a", b"12345678").unwrap();
+        volume.write("source", b"much content").unwrap();
+        volume.limit(Some(25));
+    });
+    let changes = [("a", None), ("b", Some(file("much content"))), ("c", Some(directory([])))];
+    let transitions = world.transitions(changes);
+    let contents = BTreeMap::from([(digest(b"much content"), path("source"))]);
+    let lost = BTreeSet::new();
+    let batch = Batch { id: 7, transitions: &transitions, lost: &lost };
+    let outcomes = apply(&world.disk, &mut world.versions, &world.local, &batch, &contents);
+    assert_eq!(problems(&outcomes), ["Some(`b`): the disk is full", "Some(`c`): the disk is full"]);
+    assert_eq!((world.see("b"), world.see("c")), (None, None));
+    assert!(world.disk.slots().unwrap().iter().all(|slot| matches!(slot, Slot::Kept(_))), "no part is left");
+
+    // With room, the rest follows.
+    world.disk.user(|volume| volume.limit(None));
+    let outcomes = apply(&world.disk, &mut world.versions, &world.local, &batch, &contents);
+    assert_eq!(problems(&outcomes), [""; 0]);
+    assert_eq!(world.see("b"), text("much content"));
+}
+
+#[test]
+fn what_the_system_refuses_is_reported_with_its_path_and_changes_nothing() {
+    let calls = |world: &World| world.disk.calls();
+    let count = {
+        let (mut world, transitions) = mixed::world(1);
+        let before = calls(&world);
+        world.apply(&transitions);
+        calls(&world) - before
+    };
+    for errno in [Errno::ACCESS, Errno::IO, Errno::NOSPC] {
+        for failing in 0..count {
+            let (mut world, transitions) = mixed::world(1);
+            let first = calls(&world);
+            world.disk.set_hook(move |_, call| {
+                if call.number == first + failing {
+                    crate::disk::sim::Fate::Fail(errno)
+                } else {
+                    crate::disk::sim::Fate::Go
+                }
+            });
+            let outcomes = world.apply(&transitions);
+            world.disk.clear_hook();
+            let context = format!("{errno:?} at call {failing}: {:?}", problems(&outcomes));
+            world.disk.sync().unwrap();
+            let world = World::open(world.disk);
+            race::nothing_is_lost(&world, &[]).unwrap_or_else(|lost| panic!("{lost}; {context}"));
+            for (at, views) in mixed::views() {
+                assert!(views.contains(&world.see(at)), "{at}: {:?}; {context}", world.see(at));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_version_comes_back_as_an_edit_and_what_stood_there_is_kept() {
+    let mut world = World::new(1, |volume| {
+        volume.make_directory("d").unwrap();
+        volume.write("d/f", b"one").unwrap();
+        volume.link("d/l", b"f").unwrap();
+    });
+    let transitions = world.transitions([("d", None)]);
+    world.apply(&transitions);
+    let undo = world.versions.undo_path(&path("d"));
+    assert_eq!(undo, world.versions.undo_batch(7));
+    assert_eq!(undo.len(), 2);
+    for id in undo {
+        restore(&world.disk, &mut world.versions, id, 8).unwrap();
+    }
+    assert_eq!(world.see("d/f"), text("one"));
+    assert_eq!(world.see("d/l"), Some(Seen::Symlink(b"f".to_vec())));
+
+    let id = world.versions.undo_path(&path("d/f"))[0];
+    world.disk.user(|volume| volume.write("d/f", b"two").unwrap());
+    restore(&world.disk, &mut world.versions, id, 9).unwrap();
+    assert_eq!(world.see("d/f"), text("one"));
+    let id = world.versions.undo_batch(9)[0];
+    restore(&world.disk, &mut world.versions, id, 10).unwrap();
+    assert_eq!(world.see("d/f"), text("two"));
+
+    world.disk.user(|volume| {
+        volume.remove("d/f").unwrap();
+        volume.make_directory("d/f").unwrap();
+    });
+    let error = restore(&world.disk, &mut world.versions, id, 11).unwrap_err();
+    assert_eq!(error.to_string(), "`d/f` is a directory now");
+    assert!(world.disk.slots().unwrap().iter().all(|slot| matches!(slot, Slot::Kept(_))));
+}
