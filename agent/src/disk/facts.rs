@@ -57,18 +57,16 @@ pub struct Facts {
 impl Facts {
     /// What the kernel's record says.
     pub fn of(stat: &Stat) -> Self {
-        // The kernel's own types differ between architectures.
-        let nanoseconds =
-            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        let time = |seconds, rest| signed(seconds).saturating_mul(1_000_000_000).saturating_add(rest);
         Self {
             kind: Kind::of(FileType::from_raw_mode(stat.st_mode)),
-            size: u64::try_from(stat.st_size).unwrap_or_default(),
-            modified: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-            changed: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
-            inode: stat.st_ino as u64,
-            device: stat.st_dev as u64,
-            links: stat.st_nlink as u64,
-            mode: (stat.st_mode as u32) & 0o7777,
+            size: unsigned(stat.st_size),
+            modified: time(stat.st_mtime, signed(stat.st_mtime_nsec)),
+            changed: time(stat.st_ctime, signed(stat.st_ctime_nsec)),
+            inode: unsigned(stat.st_ino),
+            device: unsigned(stat.st_dev),
+            links: unsigned(stat.st_nlink),
+            mode: stat.st_mode & 0o7777,
             owner: Owner { user: stat.st_uid, group: stat.st_gid },
         }
     }
@@ -117,4 +115,14 @@ impl Kind {
             _ => Self::Device,
         }
     }
+}
+
+// The kernel's own types differ between architectures.
+
+fn unsigned(value: impl TryInto<u64>) -> u64 {
+    value.try_into().unwrap_or_default()
+}
+
+fn signed(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or_default()
 }

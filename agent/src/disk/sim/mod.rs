@@ -269,7 +269,7 @@ impl Shared {
         Ok(*self.volume.directories[&directory].get(&name).ok_or(Errno::NOENT)?)
     }
 
-    fn to_free(&mut self, from: At<'_>, to: At<'_>) -> io::Result<()> {
+    fn move_to_free(&mut self, from: At<'_>, to: At<'_>) -> io::Result<()> {
         let (from_spot, to_spot) = (self.spot(from)?, self.spot(to)?);
         self.find(from)?;
         if self.apart && (from_spot.0 == volume::KEPT) != (to_spot.0 == volume::KEPT) {
@@ -377,7 +377,7 @@ impl Disk for SimDisk {
         }
         drop(shared);
         let mut shared = self.call("finish", Some(slot.into()))?;
-        shared.to_free(writer.part.into(), slot.into())?;
+        shared.move_to_free(writer.part.into(), slot.into())?;
         Ok(shared.volume.facts(writer.key))
     }
 
@@ -400,7 +400,7 @@ impl Disk for SimDisk {
     }
 
     fn shift(&self, from: Slot, to: Slot) -> io::Result<()> {
-        self.call("shift", Some(from.into()))?.to_free(from.into(), to.into())
+        self.call("shift", Some(from.into()))?.move_to_free(from.into(), to.into())
     }
 
     fn archive(&self, from: Slot, kept: u64) -> io::Result<()> {
@@ -447,7 +447,7 @@ impl Disk for SimDisk {
     }
 
     fn place(&self, slot: Slot, path: &RelPath) -> io::Result<()> {
-        self.call("place", Some(path.into()))?.to_free(slot.into(), path.into())
+        self.call("place", Some(path.into()))?.move_to_free(slot.into(), path.into())
     }
 
     fn exchange(&self, slot: Slot, path: &RelPath) -> io::Result<()> {
@@ -457,11 +457,11 @@ impl Disk for SimDisk {
     }
 
     fn take(&self, path: &RelPath, slot: Slot) -> io::Result<()> {
-        self.call("take", Some(path.into()))?.to_free(path.into(), slot.into())
+        self.call("take", Some(path.into()))?.move_to_free(path.into(), slot.into())
     }
 
     fn rename(&self, from: &RelPath, to: &RelPath) -> io::Result<()> {
-        self.call("rename", Some(from.into()))?.to_free(from.into(), to.into())
+        self.call("rename", Some(from.into()))?.move_to_free(from.into(), to.into())
     }
 
     fn make_directory(&self, path: &RelPath, mode: u32, owner: Owner) -> io::Result<()> {
