@@ -95,6 +95,8 @@ struct Tracked {
     folder: Folder,
     /// The last look, and since when it has been the same.
     look: Option<(Fingerprint, Instant)>,
+    /// When that was.
+    looked_at: Instant,
     shallow: Option<Fingerprint>,
 }
 
@@ -122,10 +124,13 @@ pub async fn run(settings: Settings, scene: watch::Sender<Scene>, token: Cancell
             *current = seen;
             changed
         });
-        let unsettled = tracked.values().any(|one| matches!(one.folder.stage, Stage::Settling { .. }));
+        let settling = || tracked.values().filter(|one| matches!(one.folder.stage, Stage::Settling { .. }));
+        let unsettled = settling().next().is_some();
         let wait = if unsettled {
+            let due = settling().filter_map(|one| Some(one.look.as_ref()?.1 + settings.settle)).min();
+            let due = due.map_or(settings.settle, |due| due.saturating_duration_since(Instant::now()));
             // A pass over a large tree costs something: look at it for a tenth of the time at most.
-            (settings.settle / 4).max(began.elapsed() * 10)
+            (settings.settle / 4).min(due).max(began.elapsed() * 10)
         } else if eyes.blind() || matches!(&*scene.borrow(), Scene::Unavailable { .. }) {
             POLL
         } else {
@@ -189,6 +194,7 @@ async fn look(
                 revision: 0,
             },
             look: None,
+            looked_at: Instant::now(),
             shallow: None,
         });
         let settled = one.folder.stage == Stage::Settled;
@@ -228,11 +234,14 @@ async fn look(
 fn judge(settings: &Settings, one: &mut Tracked, shallow: Fingerprint, deep: Fingerprint) {
     let now = Instant::now();
     let since_epoch = Duration::from_millis(u64::try_from(clock::now().as_millisecond()).unwrap_or(0));
-    let moved_in = deep.entries > 0 && since_epoch.saturating_sub(deep.newest_at) > OLD;
+    let age = since_epoch.saturating_sub(deep.newest_at);
+    let moved_in = deep.entries > 0 && age > OLD;
+    // What is different since the last look changed at its change time; what only went away leaves none.
     let quiet_since = match &one.look {
         Some((before, since)) if *before == deep => *since,
-        _ => now,
+        _ => now.checked_sub(age).map_or(one.looked_at, |changed| changed.max(one.looked_at)),
     };
+    one.looked_at = now;
     if moved_in || now.duration_since(quiet_since) >= settings.settle {
         one.folder.stage = Stage::Settled;
         one.folder.revision += 1;
@@ -394,6 +403,30 @@ mod tests {
         let settled = |scene: &Scene| stage(scene, "app") == Some(&Stage::Settled);
         wait_for(&mut scene, "the settled folder", settled).await;
         tasks.close(Duration::from_secs(5)).await;
+    }
+
+    #[tokio::test]
+    async fn a_change_counts_from_when_it_was_made_but_not_from_before_the_last_look() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("page"), "x").unwrap();
+        let mut seen = fingerprint::take(directory.path(), DEPTH).unwrap();
+        let made = Duration::from_millis(90);
+        seen.newest_at = Duration::from_millis(u64::try_from(clock::now().as_millisecond()).unwrap()) - made;
+        let quiet_since = |looked_at| {
+            let folder = Folder {
+                path: directory.path().to_owned(),
+                identity: FolderIdentity { device: 1, inode: 1 },
+                stage: settling(None),
+                revision: 0,
+            };
+            let mut one = Tracked { folder, look: None, looked_at, shallow: None };
+            let patient = Settings { settle: Duration::from_secs(60), ..settings(directory.path()) };
+            judge(&patient, &mut one, seen.clone(), seen.clone());
+            one.look.unwrap().1
+        };
+        let now = Instant::now();
+        assert!(now.duration_since(quiet_since(now.checked_sub(made * 3).unwrap())) >= made / 2);
+        assert!(quiet_since(now) >= now);
     }
 
     #[tokio::test]
