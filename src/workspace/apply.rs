@@ -90,9 +90,8 @@ pub async fn up(
     if plan.agent {
         install_agent(context).await?;
     }
-    for volume in &plan.volumes {
-        make_volume(context, &plan.image, volume).await?;
-    }
+    let volumes = plan.volumes.iter().map(|volume| make_volume(context, &plan.image, volume));
+    futures::future::try_join_all(volumes).await?;
     let stack = engine::Stack { project: plan.project.clone(), file, directory: input.path.clone() };
     let up = context.engine.up(&stack, progress).await;
     if up.is_err() {
