@@ -122,6 +122,8 @@ pub struct Look {
     pace: Pace,
     /// What files held before the tree was known, by their stamps.
     known: HashMap<Stamp, Digest>,
+    /// The inode of each directory, by a hash of its path: another one is another directory.
+    inodes: HashMap<u64, u64>,
     /// The last look failed: what it was to show is still to be found.
     stale: bool,
 }
@@ -135,6 +137,7 @@ impl Look {
             tree: Tree::default(),
             pace: Pace::default(),
             known: HashMap::new(),
+            inodes: HashMap::new(),
             stale: false,
         }
     }
@@ -244,5 +247,7 @@ impl Look {
     }
 }
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,8 @@ const TROUBLE_MAX: Duration = Duration::from_secs(20);
 const GROWING: Duration = Duration::from_secs(1);
 const GROWING_FREE: u32 = 3;
 const GROWING_MAX: Duration = Duration::from_secs(32);
+/// So long a file that may have been half written is not believed when something is said of it.
+const DOUBT: Duration = Duration::from_secs(10);
 /// Readings further apart than this have nothing to do with one another.
 const APART: Duration = Duration::from_secs(1);
 
@@ -43,6 +45,8 @@ struct Beat {
     strikes: u32,
     /// How often it could not be looked at.
     troubles: u32,
+    /// The stamp it was read with, though it may have been half written, and until when that is of interest.
+    doubt: Option<(Stamp, Duration)>,
 }
 
 impl Pace {
@@ -100,6 +104,17 @@ impl Pace {
         };
     }
 
+    /// The file was read, but somebody may have been writing it: its stamp alone says nothing for a while.
+    pub(super) fn doubt(&mut self, path: &RelPath, stamp: Stamp, now: Duration) {
+        self.paths.entry(path.clone()).or_default().doubt = Some((stamp, now + DOUBT));
+    }
+
+    /// Whether a file with this stamp has to be read again, now that something was said of it.
+    pub(super) fn doubts(&self, path: &RelPath, stamp: Stamp, now: Duration) -> bool {
+        let doubt = self.paths.get(path).and_then(|beat| beat.doubt);
+        doubt.is_some_and(|(doubtful, until)| doubtful == stamp && now < until)
+    }
+
     /// The file is too long to be read twice, and was written this very moment: look again when the clock has moved.
     pub(super) fn later(&mut self, path: &RelPath, now: Duration) {
         self.paths.entry(path.clone()).or_default().due = Some(now + TICK);
@@ -129,7 +144,8 @@ impl Pace {
     pub(super) fn due(&mut self, now: Duration) -> Vec<RelPath> {
         self.paths.retain(|_, beat| {
             let recent = |(read, _)| now.saturating_sub(read) <= wait(beat.strikes) + APART;
-            beat.due.is_some() || beat.read.is_some_and(recent)
+            let doubted = beat.doubt.is_some_and(|(_, until)| now < until);
+            beat.due.is_some() || doubted || beat.read.is_some_and(recent)
         });
         let due = self.paths.iter_mut().filter(|(_, beat)| beat.due.is_some_and(|due| due <= now));
         due.map(|(path, beat)| {

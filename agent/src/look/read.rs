@@ -1,8 +1,10 @@
 //! Reads one file so that what is taken from it was really in it, at one moment.
 //!
-//! Facts before and after reading tell whether somebody wrote meanwhile, unless that happened within one tick of the
-//! file system's clock. So a file that was touched in this very tick is not believed at once: a short one is read
-//! twice, a long one later, and either way without a stamp, so that the next look reads it again.
+//! Facts before and after reading tell whether somebody wrote meanwhile, with two gaps: writes within one tick of the
+//! file system's clock look alike, and a long write sets the times when it begins and goes on for a while. So a file
+//! that was touched just now is not believed at once: a short one is read twice, a long one later, and either way
+//! without a stamp, so that the next look reads it again. A long one is in doubt for some time after that: what is then
+//! said of it is not answered by its stamp.
 
 use std::io;
 use std::io::Read as _;
@@ -19,12 +21,23 @@ use crate::tree::Stamp;
 /// A file no longer than this is read twice rather than later.
 const SHORT: u64 = 256 * 1024;
 const CHUNK: usize = 64 * 1024;
+/// Two writes no further apart than this may have the same time.
+const TICK: i64 = 4_000_000;
+/// A write takes no longer than a nanosecond per byte, unless the disk keeps it waiting, and then it is in doubt.
+const WRITE_MAX: i64 = 200_000_000;
+/// A write takes no longer than this.
+const DOUBT: i64 = 10_000_000_000;
 
 /// What came of it.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// This is in it. Without a stamp it has to be looked at again.
-    Taken(File),
+    /// This is in it.
+    Taken {
+        /// Without a stamp it has to be looked at again.
+        file: File,
+        /// Whether it may still be being written, all its times notwithstanding.
+        doubtful: bool,
+    },
     /// Somebody wrote it meanwhile.
     Torn(Facts),
     /// It is long, and was written this very moment.
@@ -39,7 +52,8 @@ pub(super) fn read<D: Disk>(disk: &D, path: &RelPath, slack: i64) -> io::Result<
     let (first, facts) = disk.open(At::Path(path))?;
     // Asked after the facts and before the first byte: whatever is written from here on is no older than this.
     let now = disk.now();
-    let racy = is_racy(&facts, now, slack);
+    let slack = slack + TICK + i64::try_from(facts.size).unwrap_or(WRITE_MAX).min(WRITE_MAX);
+    let racy = is_recent(&facts, now, slack);
     if racy && facts.size > SHORT {
         return Ok(Outcome::Racy);
     }
@@ -51,12 +65,13 @@ pub(super) fn read<D: Disk>(disk: &D, path: &RelPath, slack: i64) -> io::Result<
         }
     }
     let stamp = if racy { Stamp::UNKNOWN } else { facts.stamp() };
-    Ok(Outcome::Taken(File { size: facts.size, executable: facts.executable(), digest, stamp }))
+    let file = File { size: facts.size, executable: facts.executable(), digest, stamp };
+    Ok(Outcome::Taken { file, doubtful: facts.size > SHORT && is_recent(&facts, now, DOUBT) })
 }
 
-/// Whether it can be written again without its times telling. A time far ahead is that of a clock that was set back:
-/// nothing gets it a second time.
-fn is_racy(facts: &Facts, now: i64, slack: i64) -> bool {
+/// Whether it was touched no longer ago than this. A time far ahead is that of a clock that was set back: nothing gets
+/// it a second time.
+fn is_recent(facts: &Facts, now: i64, slack: i64) -> bool {
     const AHEAD: i64 = 10_000_000_000;
     let age = now.saturating_sub(facts.changed);
     age <= slack && age >= -AHEAD

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::hash::DefaultHasher;
+use std::hash::Hash as _;
+use std::hash::Hasher as _;
 use std::io;
 use std::io::Read as _;
 use std::sync::Arc;
@@ -74,6 +77,7 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
     /// Looks at all of the folder.
     pub(super) fn everything(&mut self) -> Result<()> {
         (self.room, self.recollected) = (self.look.settings.entries_max, false);
+        self.look.inodes.clear();
         self.read_info();
         self.sentry.enter(None);
         let listing = self.disk.list(At::Root).map_err(root_error)?;
@@ -179,6 +183,7 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
         matches!(old, Some(Item::Directory(_)))
             && facts.kind == Kind::Directory
             && facts.device == self.device
+            && self.look.inodes.get(&key(path)) == Some(&facts.inode)
             && self.look.rules.judge(path, true) == Verdict::Carry
     }
 
@@ -219,16 +224,33 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
 
     /// Looks at a directory and everything below it.
     fn below(&mut self, directory: Option<RelPath>) -> Result<()> {
-        let Some(path) = directory else { return self.everything() };
-        if !self.is_directory(&path) {
-            return self.replaced(&path);
+        match directory {
+            None => self.everything(),
+            Some(path) if self.is_directory(&path) => self.anew(path),
+            Some(path) => self.replaced(&path),
         }
+    }
+
+    /// Looks at whatever stands at a path, and everything below it.
+    fn anew(&mut self, path: RelPath) -> Result<()> {
         let old = self.look.tree.get(Some(&path)).cloned();
         self.room = self.room.saturating_add(old.as_ref().map_or(0, Item::count));
-        let new = self.directory(&path, old.as_ref().and_then(Item::as_directory))?;
+        let new = self.stands(&path, old.as_ref())?;
         self.compare(&path, old.as_ref(), new.as_ref());
         self.put(&[Change { path: Some(path), item: new }]);
         Ok(())
+    }
+
+    /// What stands at a path; `None` only if the kernel says that nothing does.
+    fn stands(&mut self, path: &RelPath, old: Option<&Item>) -> Result<Option<Item>> {
+        match self.disk.stat(At::Path(path)) {
+            Ok(Some(facts)) => self.item(path, &facts, old),
+            Ok(None) => {
+                self.look.pace.settle(path);
+                Ok(None)
+            }
+            Err(error) => Ok(self.trouble(path, &error)),
+        }
     }
 
     /// A directory that was there could not be listed.
@@ -252,15 +274,7 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
         while let Some(parent) = path.parent().filter(|parent| !self.is_directory(parent)) {
             path = parent;
         }
-        let old = self.look.tree.get(Some(&path)).cloned();
-        let new = match self.disk.stat(At::Path(&path)) {
-            Ok(Some(facts)) => self.item(&path, &facts, old.as_ref())?,
-            Ok(None) => None,
-            Err(error) => self.trouble(&path, &error),
-        };
-        self.compare(&path, old.as_ref(), new.as_ref());
-        self.put(&[Change { path: Some(path), item: new }]);
-        Ok(())
+        self.anew(path)
     }
 
     /// Whether a directory stands there; when nobody can tell, what is in it will.
@@ -283,6 +297,7 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
         {
             self.sentry.leave(path);
             self.look.rules.forget(path);
+            self.look.inodes.remove(&key(path));
         }
     }
 
@@ -368,7 +383,10 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
             return Ok(problem("another file system is mounted here"));
         }
         match facts.kind {
-            Kind::Directory => self.directory(path, old.and_then(Item::as_directory)),
+            Kind::Directory => {
+                self.look.inodes.insert(key(path), facts.inode);
+                self.directory(path, old.and_then(Item::as_directory))
+            }
             Kind::File => Ok(self.file(path, facts, old)),
             Kind::Symlink => Ok(self.link(path)),
             Kind::Pipe => Ok(problem("it is a pipe")),
@@ -403,6 +421,7 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
         let stamp = facts.stamp();
         if let Some(Item::File(file)) = old
             && file.stamp == stamp
+            && !self.look.pace.doubts(path, stamp, self.now)
         {
             return old.cloned();
         }
@@ -421,9 +440,12 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
         self.read += 1;
         let slack = i64::try_from(self.look.settings.slack.as_nanos()).unwrap_or(i64::MAX);
         match read::read(self.disk, path, slack) {
-            Ok(Outcome::Taken(file)) => {
+            Ok(Outcome::Taken { file, doubtful }) => {
                 let racy = file.stamp == Stamp::UNKNOWN;
                 self.look.pace.read(path, stamp, file.size, false, racy, self.now);
+                if doubtful {
+                    self.look.pace.doubt(path, stamp, self.now);
+                }
                 Some(Item::File(file))
             }
             Ok(Outcome::Torn(facts)) => {
@@ -503,6 +525,13 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
 #[expect(clippy::unnecessary_wraps, reason = "what stands at a path is always optional")]
 fn problem(why: &str) -> Option<Item> {
     Some(Item::Problematic(why.into()))
+}
+
+/// A path, short. That two share one costs a look too many or a hint too few, and nothing is kept of it for long.
+fn key(path: &RelPath) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn root_error(error: io::Error) -> LookError {

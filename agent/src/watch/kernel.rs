@@ -190,7 +190,7 @@ impl Kernel {
             // Whatever was there under this name, this is another directory.
             batch.part(Some(path), Part::Below);
         } else if flags.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
-            self.leave(&path);
+            // Its watch goes when a look finds it gone, or to its new path when a look finds it there.
             batch.name(place, name, Says::Begun, now);
             if flags.contains(ReadFlags::MOVED_FROM) {
                 self.moving = Some((cookie, place.clone(), Arc::clone(name)));
