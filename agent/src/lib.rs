@@ -8,6 +8,7 @@
 //! [`apply`] (makes a plan true), [`versions`] (what that displaces), [`content`], [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
 //! [`init`], [`listen`], [`forward`], [`run`], [`site`] and [`endpoint`].
 
+mod accept;
 pub mod apply;
 pub mod content;
 pub mod diff;

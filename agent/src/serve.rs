@@ -18,9 +18,9 @@ use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::accept::accept;
 use crate::entry::Entry;
 use crate::path::RelPath;
 use crate::report::Phase;
@@ -90,22 +90,13 @@ pub fn bind(name: &str) -> io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
-/// Accepts connections until dropped.
-pub async fn accept(listener: UnixListener, control: Arc<Control>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => {
-                let Ok((stream, _)) = accepted else {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                };
-                let control = Arc::clone(&control);
-                connections.spawn(async move { converse(stream, &control).await });
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
+/// Converses with whoever connects, until dropped.
+pub async fn serve(listener: UnixListener, control: Arc<Control>) {
+    accept(listener, CONNECTIONS, move |stream| {
+        let control = Arc::clone(&control);
+        async move { converse(stream, &control).await }
+    })
+    .await;
 }
 
 /// One conversation, from hello to the end of the stream.

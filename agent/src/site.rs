@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http_body_util::BodyExt;
 use http_body_util::Empty;
@@ -24,9 +23,10 @@ use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use rustix::io::Errno;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tower_http::services::ServeDir;
 use tower_http::services::ServeFile;
+
+use crate::accept::accept;
 
 /// Connections served at a time.
 const CONNECTIONS: usize = 1_024;
@@ -165,42 +165,35 @@ pub async fn serve(directory: &Path, address: SocketAddr, fallback: bool) -> io:
     }
     let listener = TcpListener::bind(address).await?;
     let site = Arc::new(Site::new(directory, fallback));
-    accept(listener, site).await
+    serve_on(listener, site).await;
+    Ok(())
 }
 
-async fn accept(listener: TcpListener, site: Arc<Site>) -> io::Result<()> {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => {
-                let Ok((stream, _)) = accepted else {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                };
+async fn serve_on(listener: TcpListener, site: Arc<Site>) {
+    accept(listener, CONNECTIONS, move |stream| {
+        let site = Arc::clone(&site);
+        async move {
+            let service = service_fn(move |request| {
                 let site = Arc::clone(&site);
-                connections.spawn(async move {
-                    let service = service_fn(move |request| {
-                        let site = Arc::clone(&site);
-                        async move { Ok::<_, Infallible>(site.answer(request).await) }
-                    });
-                    let mut http = hyper::server::conn::http1::Builder::new();
-                    let served = http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-                    drop(served.await);
-                });
-            }
-            Some(_) = connections.join_next() => {}
+                async move { Ok::<_, Infallible>(site.answer(request).await) }
+            });
+            let mut http = hyper::server::conn::http1::Builder::new();
+            let served = http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+            drop(served.await);
         }
-    }
+    })
+    .await;
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt as _;
     use tokio::io::AsyncWriteExt as _;
+    use tokio::task::JoinSet;
 
     use super::*;
 
-    async fn started(fallback: bool) -> (tempfile::TempDir, SocketAddr, JoinSet<io::Result<()>>) {
+    async fn started(fallback: bool) -> (tempfile::TempDir, SocketAddr, JoinSet<()>) {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in [
             ("index.html", "home"),
@@ -218,7 +211,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::new(Site::new(folder.path(), fallback))));
+        tasks.spawn(serve_on(listener, Arc::new(Site::new(folder.path(), fallback))));
         (folder, address, tasks)
     }
 
@@ -271,7 +264,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::new(Site::new(folder.path(), false))));
+        tasks.spawn(serve_on(listener, Arc::new(Site::new(folder.path(), false))));
         let long = format!("/{}", "n".repeat(300));
         for (path, said) in [
             ("/self", "not found"),

@@ -1,10 +1,8 @@
 //! Serves the router on the control port and on the local socket: bounded in connections, headers and time.
 
-use std::future::Future;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -17,22 +15,20 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::door::Peer;
 use super::stall::Stall;
-use crate::base::tasks::TaskGroup;
+use crate::base::accept::Bounds;
+use crate::base::accept::accept;
 
-/// Connections of one listener at a time: 500 followers of logs and room to work.
-const CONNECTIONS_MAX: usize = 1024;
+/// 500 followers of logs and room to work, on each listener.
+const BOUNDS: Bounds = Bounds { name: "control", connections_max: 1024, drain: Duration::from_secs(5) };
 /// For a request's headers, and for the next request on an idle connection.
 const HEADERS_TIME: Duration = Duration::from_secs(15);
 /// For a reader to take something of what is written to it.
 const STALL_TIME: Duration = Duration::from_secs(60);
 const BUFFER_BYTES: usize = 32 * 1024;
-/// For requests under way when the node closes.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// Opens the local socket for its owner alone; a socket left behind by a dead node is replaced.
 ///
@@ -64,56 +60,18 @@ pub fn machine_names() -> Vec<String> {
 
 /// Serves the control port until told, then lets requests under way end.
 pub async fn serve_control(listener: TcpListener, router: Router, token: CancellationToken) {
-    let accept = || async {
-        let (stream, address) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        Ok((stream, Peer::Tcp(address)))
-    };
-    serve(accept, router, token).await;
+    accept(listener, BOUNDS, &token, |(stream, address)| {
+        // Events are small: they leave at once. Not worth failing a connection for.
+        let _nodelay = stream.set_nodelay(true);
+        connection(stream, router.clone().layer(Extension(Peer::Tcp(address))), token.clone())
+    })
+    .await;
 }
 
 /// Serves the local socket until told, then lets requests under way end.
 pub async fn serve_local(listener: UnixListener, router: Router, token: CancellationToken) {
-    let accept = || async {
-        let (stream, _) = listener.accept().await?;
-        Ok((stream, Peer::Local))
-    };
-    serve(accept, router, token).await;
-}
-
-async fn serve<S, F>(accept: impl Fn() -> F, router: Router, token: CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Future<Output = io::Result<(S, Peer)>>,
-{
-    let mut connections = TaskGroup::new("control", &token);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        // Cancel-safe: a place is given back when its permit is dropped, and accept loses no connection.
-        let accepted = tokio::select! {
-            () = token.cancelled() => break,
-            place = Arc::clone(&places).acquire_owned() => tokio::select! {
-                () = token.cancelled() => break,
-                accepted = accept() => accepted.map(|(stream, peer)| (stream, peer, place)),
-            },
-        };
-        match accepted {
-            Ok((stream, peer, place)) => {
-                let router = router.clone().layer(Extension(peer));
-                let token = connections.token();
-                connections.spawn("connection", async move {
-                    connection(stream, router, token).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors, or the peer has gone: neither ends the door.
-                tracing::debug!(error = %error, "a connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
-    }
-    connections.close(DRAIN_TIME).await;
+    let router = router.layer(Extension(Peer::Local));
+    accept(listener, BOUNDS, &token, |stream| connection(stream, router.clone(), token.clone())).await;
 }
 
 async fn connection<S>(stream: S, router: Router, token: CancellationToken)

@@ -1,5 +1,6 @@
 //! What every room stands on: ids, paths, faults, tasks, processes, time. Knows no noun of the product.
 
+pub mod accept;
 pub mod backoff;
 pub mod clock;
 pub mod door;

@@ -1,8 +1,7 @@
-//! The accept loop: one task per connection, limits on all of them, a drain at the end.
+//! Serves the web port: one task per connection, limits on all of them, a drain at the end.
 //!
 //! Task `router`: reads the [`Table`] from a `watch`, publishes nothing. Its connections end with it.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +10,7 @@ use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -20,8 +18,9 @@ use super::exchange::{Client, Exchange};
 use super::forward::Pool;
 use super::metrics::Metrics;
 use super::table::Table;
+use crate::base::accept::Bounds;
+use crate::base::accept::accept;
 use crate::base::fault::chain;
-use crate::base::tasks::TaskGroup;
 
 /// Limits of the web port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,68 +58,17 @@ pub async fn serve(
     metrics: Arc<Metrics>,
     token: CancellationToken,
 ) {
-    let mut connections = TaskGroup::new("router connections", &token);
     // Upstreams outlive the token: open requests still need them while they drain.
     let upstreams = CancellationToken::new();
     let pool = Pool::new(&upstreams, limits.connect, limits.silence);
     let exchange = Arc::new(Exchange::new(table, pool, Arc::clone(&metrics)));
-    let places = Arc::new(Semaphore::new(limits.connections_max));
-    let mut complaint = Complaint::default();
-    while let Some(place) = until(&token, Arc::clone(&places).acquire_owned()).await {
-        let (stream, peer) = match until(&token, listener.accept()).await {
-            None => break,
-            Some(Ok(accepted)) => accepted,
-            Some(Err(error)) => {
-                complaint.accept_failed(&error);
-                // Out of descriptors: they come back when connections end. Anything else is over at once.
-                if is_exhausted(&error) && until(&token, tokio::time::sleep(BREATH)).await.is_none() {
-                    break;
-                }
-                continue;
-            }
-        };
+    let bounds = Bounds { name: "web", connections_max: limits.connections_max, drain: limits.drain };
+    accept(listener, bounds, &token, |(stream, peer)| {
         let span = tracing::debug_span!("http.connection", peer = %peer);
-        let served = connection(stream, peer, Arc::clone(&exchange), limits.head, token.clone());
-        connections.spawn("client connection", async move {
-            served.instrument(span).await;
-            drop(place)
-        });
-    }
-    drop(listener);
-    connections.close(limits.drain).await;
+        connection(stream, peer, Arc::clone(&exchange), limits.head, token.clone()).instrument(span)
+    })
+    .await;
     upstreams.cancel();
-}
-
-/// Pause after running out of descriptors: short enough to go unnoticed, long enough not to spin.
-const BREATH: Duration = Duration::from_millis(100);
-
-/// The future's result, or `None` once cancelled. Cancel-safe for accepting, waiting for a place, and sleeping.
-async fn until<T>(token: &CancellationToken, future: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        biased;
-        () = token.cancelled() => None,
-        result = future => Some(result),
-    }
-}
-
-/// EMFILE, ENFILE, ENOBUFS, ENOMEM.
-fn is_exhausted(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12))
-}
-
-/// Says that accepting fails, at most every ten seconds.
-#[derive(Default)]
-struct Complaint {
-    last: Option<Instant>,
-}
-
-impl Complaint {
-    fn accept_failed(&mut self, error: &io::Error) {
-        if self.last.is_none_or(|last| last.elapsed() >= Duration::from_secs(10)) {
-            self.last = Some(Instant::now());
-            tracing::warn!(error = %chain(error), "the web port cannot accept connections");
-        }
-    }
 }
 
 /// Serves one connection; when it was upgraded, the same task becomes the tunnel.

@@ -117,7 +117,7 @@ pub async fn run(options: Options) -> Result<u8, InitError> {
     let mut signals = Signals::new().map_err(InitError::Signals)?;
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve::accept(listener, Arc::clone(&control)));
+    tasks.spawn(serve::serve(listener, Arc::clone(&control)));
     let reaper = Arc::clone(&children);
     tasks.spawn(async move { drop(reaper.reap().await) });
     let supervisor = supervise::Supervisor::new(options, control, Arc::clone(&children), reporter);
