@@ -4,6 +4,9 @@
 //! and waiting for them takes about 0.4 ms. The journals of ext4 (`data=ordered`, its default) and XFS commit later
 //! than the pages they speak of and flush the device's cache before they do, so that pages written before the rename
 //! are there whenever the rename is. Elsewhere nothing is assumed.
+//!
+//! Writing out begins when a file is whole and is waited for when it is placed: of many files all but the first few are
+//! there by then.
 
 use std::fs::File;
 use std::io;
@@ -32,19 +35,25 @@ impl Order {
         }
     }
 
-    pub(super) fn before_rename(self, file: &File) -> io::Result<()> {
+    /// Begins to bring content to the disk; says whether it has to be waited for before the rename.
+    pub(super) fn begin(self, file: &File) -> io::Result<bool> {
         match self {
-            Self::Nothing => Ok(()),
-            Self::Whole => file.sync_data(),
-            Self::Pages => write_pages(file),
+            Self::Nothing => Ok(false),
+            Self::Whole => file.sync_data().map(|()| false),
+            Self::Pages => write_pages(file, libc::SYNC_FILE_RANGE_WRITE).map(|()| true),
         }
     }
 }
 
-#[expect(unsafe_code, reason = "no crate in use wraps this call")]
-fn write_pages(file: &File) -> io::Result<()> {
+/// Returns when the content that was begun with is on the disk.
+pub(super) fn wait(file: &File) -> io::Result<()> {
     let how =
         libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    write_pages(file, how)
+}
+
+#[expect(unsafe_code, reason = "no crate in use wraps this call")]
+fn write_pages(file: &File, how: libc::c_uint) -> io::Result<()> {
     // SAFETY: the call takes no pointers, and the descriptor is open for as long as `file` is borrowed.
     match unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, how) } {
         0 => Ok(()),

@@ -1,5 +1,6 @@
 //! A folder on a real disk.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::io::Read;
@@ -36,13 +37,13 @@ use crate::disk::Kind;
 use crate::disk::Listing;
 use crate::disk::Owner;
 use crate::disk::Slot;
+use crate::disk::order;
+use crate::disk::order::Order;
 use crate::disk::rename;
 use crate::disk::rename::Spot;
 use crate::files;
 use crate::files::Root;
 use crate::path::RelPath;
-
-use super::order::Order;
 
 /// The staging area's name when it is inside the folder: never listed, never a path of the tree.
 pub const STAGING: &[u8] = b".nexus-stage";
@@ -66,7 +67,12 @@ pub struct Folder {
     /// Whether the file system can let two names change places.
     exchanges: AtomicBool,
     user: Owner,
+    /// Content that is on its way to the disk.
+    pending: Mutex<VecDeque<(Slot, File)>>,
 }
+
+/// How many files may be on their way to the disk at once: each is a descriptor.
+const PENDING: usize = 32;
 
 /// A directory of ours, made when it is needed.
 #[derive(Debug)]
@@ -104,6 +110,7 @@ impl Folder {
                 user: rustix::process::geteuid().as_raw(),
                 group: rustix::process::getegid().as_raw(),
             },
+            pending: Mutex::default(),
         })
     }
 
@@ -158,6 +165,16 @@ impl Folder {
             return Err(Errno::NOENT.into());
         }
         Ok(())
+    }
+
+    /// Returns when what was staged there is on the disk.
+    fn reach_disk(&self, slot: Slot) -> io::Result<()> {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = pending.iter().position(|(other, _)| *other == slot);
+        match found.and_then(|index| pending.remove(index)) {
+            Some((_, file)) => order::wait(&file),
+            None => Ok(()),
+        }
     }
 
     fn open_at(&self, at: At<'_>, flags: OFlags) -> io::Result<File> {
@@ -256,9 +273,19 @@ impl Disk for Folder {
     }
 
     fn finish(&self, writer: Writing, slot: Slot) -> io::Result<Facts> {
-        self.order.before_rename(&writer.file)?;
+        let wait = self.order.begin(&writer.file)?;
         self.shift(writer.part, slot)?;
-        Ok(Facts::of(&rustix::fs::fstat(&writer.file)?))
+        let facts = Facts::of(&rustix::fs::fstat(&writer.file)?);
+        if wait {
+            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            pending.push_back((slot, writer.file));
+            if pending.len() > PENDING
+                && let Some((_, file)) = pending.pop_front()
+            {
+                order::wait(&file)?;
+            }
+        }
+        Ok(facts)
     }
 
     fn stage_link(&self, slot: Slot, target: &[u8]) -> io::Result<()> {
@@ -300,10 +327,12 @@ impl Disk for Folder {
     }
 
     fn place(&self, slot: Slot, path: &RelPath) -> io::Result<()> {
+        self.reach_disk(slot)?;
         self.between(slot, path, rename::to_free)
     }
 
     fn exchange(&self, slot: Slot, path: &RelPath) -> io::Result<()> {
+        self.reach_disk(slot)?;
         if self.exchanges.load(Ordering::Relaxed) {
             let done = self.between(slot, path, rename::exchange);
             let errno = done.as_ref().err().and_then(Errno::from_io_error);

@@ -9,6 +9,7 @@ mod record;
 mod recover;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -97,6 +98,8 @@ pub struct Versions<M> {
     side: Side,
     limits: Limits,
     entries: BTreeMap<u64, Entry>,
+    /// Those of them that are announced, or not yet among the kept files.
+    unsettled: BTreeSet<u64>,
     /// Content nobody wants, on its way out.
     disposed: Vec<u64>,
     /// Whether the kept files are on another mount.
@@ -237,11 +240,12 @@ impl<M: Medium> Versions<M> {
     /// As the kernel says; what could not be moved stays where it is, and is tried again.
     pub fn settle(&mut self, disk: &impl Disk) -> io::Result<()> {
         let mut settled = Ok(());
-        for (id, entry) in &mut self.entries {
+        for id in self.unsettled.clone() {
+            let Some(entry) = self.entries.get(&id) else { continue };
             // A directory stays: it cannot be copied in one step, and it is hardly ever there.
             if entry.place == Place::Staged && entry.version.what != What::Directory {
-                match disk.archive(Slot::Taken(*id), *id) {
-                    Ok(()) => entry.place = Place::Kept,
+                match disk.archive(Slot::Taken(id), id) {
+                    Ok(()) => self.put(id, Place::Kept),
                     Err(error) => settled = Err(error),
                 }
             }
@@ -311,7 +315,7 @@ impl<M: Medium> Versions<M> {
             cause: announcement.cause,
         };
         self.write(&Record::kept(&version, slot))?;
-        self.entries.insert(id, Entry { version, place: Place::Announced(slot) });
+        self.enter(version, Place::Announced(slot));
         Ok(id)
     }
 
@@ -345,16 +349,14 @@ impl<M: Medium> Versions<M> {
                 done => done?,
             }
         }
-        let place = if self.apart { Place::Staged } else { Place::Kept };
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.place = place;
-        }
+        self.put(id, if self.apart { Place::Staged } else { Place::Kept });
         Ok(())
     }
 
     /// It was not displaced after all.
     pub(crate) fn forget(&mut self, id: u64) -> io::Result<()> {
         self.entries.remove(&id);
+        self.unsettled.remove(&id);
         self.write(&Record::Gone { id })
     }
 
@@ -369,15 +371,35 @@ impl<M: Medium> Versions<M> {
 
     /// What was announced is back in the tree, at another path.
     pub(crate) fn moved(&mut self, id: u64, to: RelPath) -> io::Result<()> {
+        self.put(id, Place::Tree);
         let Some(entry) = self.entries.get_mut(&id) else { return Ok(()) };
-        (entry.version.cause, entry.place) = (Cause::Moved(to), Place::Tree);
+        entry.version.cause = Cause::Moved(to);
         let record = entry.record();
         self.write(&record)
     }
 
     /// Whether a slot holds, or may hold, somebody's version rather than content on its way in.
     pub(crate) fn claims(&self, slot: Slot) -> bool {
-        self.entries.values().any(|entry| entry.place == Place::Announced(slot))
+        let announced =
+            |id: &u64| self.entries.get(id).is_some_and(|entry| entry.place == Place::Announced(slot));
+        self.unsettled.iter().any(announced)
+    }
+
+    fn enter(&mut self, version: Version, place: Place) {
+        let id = version.id;
+        self.entries.insert(id, Entry { version, place });
+        self.put(id, place);
+    }
+
+    fn put(&mut self, id: u64, place: Place) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.place = place;
+        }
+        if matches!(place, Place::Announced(_) | Place::Staged) {
+            self.unsettled.insert(id);
+        } else {
+            self.unsettled.remove(&id);
+        }
     }
 
     /// A slot for content nobody wants: whatever is moved there is removed when there is time.

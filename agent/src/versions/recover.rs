@@ -37,6 +37,7 @@ impl<M: Medium> Versions<M> {
             side,
             limits,
             entries: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
             disposed: Vec::new(),
             apart: false,
             last: past.last(),
@@ -114,14 +115,14 @@ impl<M: Medium> Versions<M> {
             },
         };
         self.write(&Record::kept(&version, Slot::Taken(id)))?;
-        self.entries.insert(id, Entry { version, place: Place::Announced(slot) });
+        self.enter(version, Place::Announced(slot));
         match slot {
             Slot::Kept(kept) if kept == id => {
-                self.entries.entry(id).and_modify(|entry| entry.place = Place::Kept);
+                self.put(id, Place::Kept);
                 Ok(())
             }
             Slot::Taken(taken) if taken == id => {
-                self.entries.entry(id).and_modify(|entry| entry.place = Place::Staged);
+                self.put(id, Place::Staged);
                 self.unstage(disk, id)
             }
             _ => self.keep(disk, id, slot),
@@ -138,7 +139,7 @@ impl<M: Medium> Versions<M> {
         if describe(staged)? != describe(kept)? {
             return disk.discard(kept);
         }
-        self.entries.entry(id).and_modify(|entry| entry.place = Place::Kept);
+        self.put(id, Place::Kept);
         disk.discard(staged)
     }
 
@@ -146,7 +147,7 @@ impl<M: Medium> Versions<M> {
     fn unstage(&mut self, disk: &impl Disk, id: u64) -> io::Result<()> {
         match disk.shift(Slot::Taken(id), Slot::Kept(id)) {
             Ok(()) => {
-                self.entries.entry(id).and_modify(|entry| entry.place = Place::Kept);
+                self.put(id, Place::Kept);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
