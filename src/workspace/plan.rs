@@ -167,10 +167,16 @@ fn stop(seen: &Observed) -> Step {
     if up.is_empty() { Step::Rest } else { Step::Stop(up) }
 }
 
-/// Whether every service has a container made from this very stack, and nothing is left of another.
+/// Whether every service has a container made from this very stack, and nothing is left of another. One that was made
+/// and never started is what a failed start leaves; the agent's is started by itself.
 fn complete(stack: &Stack, containers: &[Container]) -> bool {
+    let begun = |state: ContainerState| match state {
+        ContainerState::Dead => false,
+        ContainerState::Created => stack.agent.is_some(),
+        _ => true,
+    };
     let made_from_it = |container: &Container| {
-        container.labels.get(label::STACK) == Some(&stack.digest) && container.state != ContainerState::Dead
+        container.labels.get(label::STACK) == Some(&stack.digest) && begun(container.state)
     };
     let there = |service: &String| containers.iter().any(|container| service_of(container) == Some(service));
     containers.iter().all(made_from_it) && stack.services.iter().all(there)
@@ -272,6 +278,22 @@ mod tests {
         assert_eq!(next(&revived), Step::Up);
         let paused = seen(vec![container("app", Paused, "d1")]);
         assert_eq!(next(&paused), Step::Unpause(vec!["id-app".to_owned()]));
+    }
+
+    #[test]
+    fn what_was_made_and_never_started_is_brought_up_again() {
+        let mut failed = seen(vec![container("app", Running, "d1"), container("db", Created, "d1")]);
+        let stack = |agent: Option<&str>| {
+            Project::Stack(Stack {
+                digest: "d1".to_owned(),
+                services: vec!["app".to_owned(), "db".to_owned()],
+                agent: agent.map(str::to_owned),
+            })
+        };
+        failed.project = stack(None);
+        assert_eq!(next(&failed), Step::Up);
+        failed.project = stack(Some("db"));
+        assert_eq!(next(&failed), Step::Start(vec!["id-db".to_owned()]));
     }
 
     #[test]
