@@ -3,6 +3,7 @@
 mod bad;
 mod disk;
 mod harness;
+mod hostile;
 mod kill;
 mod kinds;
 mod run;
