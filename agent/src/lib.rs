@@ -5,7 +5,9 @@
 //! planned in [`reconcile`], stopped or held in [`safety`] and decided where edits meet in [`resolve`].
 //! What touches a disk is in [`disk`] (the two-way engine's only door), [`log`],
 //! [`watch`] (where a folder changes), [`look`] (from a disk to a tree), [`journal`] (what a session remembers),
-//! [`apply`] (makes a plan true), [`versions`] (what that displaces), [`content`], [`scan`], [`stage`] and [`files`]; what only the agent does is in [`serve`],
+//! [`apply`] (makes a plan true), [`versions`] (what that displaces), [`content`], [`replica`] (a side on its disk), [`scan`],
+//! [`stage`] and [`files`]. [`session`] decides what the two sides say and do, in the words of [`message`]. What only the
+//! agent does is in [`serve`],
 //! [`init`], [`listen`], [`forward`], [`run`], [`site`] and [`endpoint`].
 
 mod accept;
@@ -24,8 +26,10 @@ pub mod ledger;
 pub mod listen;
 pub mod log;
 pub mod look;
+pub mod message;
 pub mod path;
 pub mod reconcile;
+pub mod replica;
 pub mod report;
 pub mod resolve;
 pub mod rules;
@@ -35,6 +39,9 @@ pub mod safety;
 mod sample;
 pub mod scan;
 pub mod serve;
+pub mod session;
+#[cfg(test)]
+mod simulation;
 pub mod site;
 pub mod stage;
 pub mod tree;

@@ -19,6 +19,9 @@ use std::io::Read;
 use std::io::Seek;
 use std::io::Write;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::entry::Digest;
 use crate::path::RelPath;
 use crate::tree::Name;
@@ -59,7 +62,7 @@ pub enum At<'a> {
 }
 
 /// Which folder this is. Another one that later stands at the same path differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The device its file system is on.
     pub device: u64,

@@ -76,6 +76,9 @@ pub enum Side {
 }
 
 impl Side {
+    /// The two of them.
+    pub const BOTH: [Self; 2] = [Self::Alpha, Self::Beta];
+
     /// The other one.
     #[must_use]
     pub fn other(self) -> Self {

@@ -122,6 +122,13 @@ impl Item {
         }
     }
 
+    /// A digest of what of it is carried: equal exactly when two items carry the same.
+    pub fn digest(&self) -> Digest {
+        let mut description = Vec::new();
+        self.describe_carried(&mut description);
+        blake3::hash(&description).into()
+    }
+
     /// Itself at `path` and everything below it, a directory before what it holds, names in order.
     pub fn walk(&self, path: Option<RelPath>) -> Walk<'_> {
         Walk { open: vec![(path, self)] }

@@ -1,0 +1,481 @@
+//! One side of a session, on a disk: looks, tells, reads, stores and applies. The same on the host and in a container.
+//!
+//! It answers [`ToSide`] with [`FromSide`] and reports what a look has shown. Laws: what it has told and what the
+//! session believes are the same tree; a change is applied only where that tree still is what the order expects; what
+//! comes from the other side is bounded and verified before it is used.
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::io;
+use std::io::Read as _;
+use std::io::Seek as _;
+use std::io::SeekFrom;
+use std::io::Write as _;
+use std::time::Duration;
+
+use crate::apply;
+use crate::apply::Batch;
+use crate::disk::At;
+use crate::disk::Content as _;
+use crate::disk::Disk;
+use crate::disk::Facts;
+use crate::disk::Identity;
+use crate::disk::Slot;
+use crate::entry::Digest;
+use crate::log::Medium;
+use crate::look::Dirty;
+use crate::look::Look;
+use crate::look::LookError;
+use crate::look::Part;
+use crate::look::Seen;
+use crate::look::Sentry;
+use crate::message::CHUNK;
+use crate::message::FromSide;
+use crate::message::Order;
+use crate::message::Outcome;
+use crate::message::Problem;
+use crate::message::ToSide;
+use crate::message::pages;
+use crate::path::RelPath;
+use crate::reconcile::Transition;
+use crate::tree::Change;
+use crate::tree::File;
+use crate::tree::Item;
+use crate::tree::Tree;
+use crate::tree::diff;
+use crate::versions::Versions;
+
+/// Contents that may come in at the same time; one more ends the session.
+const INCOMING: usize = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Replica<D: Disk, M> {
+    disk: D,
+    look: Look,
+    versions: Versions<M>,
+    /// Which folder this was when it was first looked at.
+    first: Option<Identity>,
+    /// What the session was told.
+    told: Tree,
+    attached: bool,
+    incoming: HashMap<Digest, Incoming<D::Writer>>,
+    reading: Option<Reading<D::Reader>>,
+    part: u64,
+    /// Looks that are answered once no file is left that is still being written.
+    owed: Vec<u64>,
+    /// When something was last found to need another look, on the caller's clock.
+    again: Option<Duration>,
+}
+
+/// A content that is coming in.
+#[derive(Debug)]
+struct Incoming<W> {
+    part: u64,
+    writer: W,
+    hasher: blake3::Hasher,
+    length: u64,
+}
+
+/// A file that is being read in parts.
+#[derive(Debug)]
+struct Reading<R> {
+    digest: Digest,
+    reader: R,
+    facts: Facts,
+    offset: u64,
+}
+
+/// The other side asked for something nobody asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the other end asked for something that makes no sense")]
+pub struct Nonsense;
+
+impl<D: Disk, M: Medium> Replica<D, M> {
+    /// A side with what was kept of it.
+    pub fn new(disk: D, look: Look, versions: Versions<M>) -> Self {
+        Self {
+            disk,
+            look,
+            versions,
+            first: None,
+            told: Tree::default(),
+            attached: false,
+            incoming: HashMap::new(),
+            reading: None,
+            part: 1 << 32,
+            owed: Vec::new(),
+            again: None,
+        }
+    }
+
+    /// The folder as it was last seen.
+    pub fn tree(&self) -> &Tree {
+        self.look.tree()
+    }
+
+    /// What was displaced here.
+    pub fn versions(&self) -> &Versions<M> {
+        &self.versions
+    }
+
+    /// When to look again although no event asks for it, on the caller's clock.
+    pub fn again(&self) -> Option<Duration> {
+        self.again
+    }
+
+    /// The session is gone, and with it whatever was on its way.
+    pub fn detach(&mut self) {
+        self.attached = false;
+        self.owed.clear();
+        self.reading = None;
+        let unfinished: Vec<_> = self.incoming.keys().copied().collect();
+        unfinished.iter().for_each(|digest| self.forget(digest));
+    }
+
+    /// Looks where something may have changed and tells what has.
+    pub fn look(&mut self, dirty: Dirty, sentry: &mut impl Sentry, now: Duration, say: &mut Vec<FromSide>) {
+        if let Err(reason) = self.identify() {
+            self.unavailable(reason, say);
+            return;
+        }
+        let seen = self.look.dirty(&self.disk, sentry, dirty, now);
+        self.seen(seen, say);
+    }
+
+    /// Does what it is asked.
+    ///
+    /// # Errors
+    /// When it makes no sense: the connection is to be ended.
+    pub fn hear(
+        &mut self,
+        message: ToSide,
+        sentry: &mut impl Sentry,
+        now: Duration,
+        say: &mut Vec<FromSide>,
+    ) -> Result<(), Nonsense> {
+        match message {
+            ToSide::Attach { have } => self.attach(have, sentry, now, say),
+            ToSide::Look { token } => {
+                self.owed.push(token);
+                self.look(Dirty::All, sentry, now, say);
+            }
+            ToSide::Read { path, digest, offset } => {
+                say.push(self.read(&path, digest, offset).unwrap_or(FromSide::Gone { digest }));
+            }
+            ToSide::Store { digest, offset, bytes, last } => {
+                say.push(self.store(digest, offset, &bytes, last)?);
+            }
+            ToSide::Drop { digest } => {
+                self.forget(&digest);
+                drop(self.disk.discard(Slot::Whole(digest)));
+            }
+            ToSide::Apply { batch, orders } => self.apply(batch, orders, sentry, now, say),
+            ToSide::Sync { token } => {
+                // Without an answer nothing is recorded, and it is asked again with the next connection.
+                if self.sync().is_ok() {
+                    say.push(FromSide::Synced { token });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, have: Digest, sentry: &mut impl Sentry, now: Duration, say: &mut Vec<FromSide>) {
+        self.detach();
+        let identity = match self.identify() {
+            Ok(identity) => identity,
+            Err(reason) => return self.unavailable(reason, say),
+        };
+        if let Err(error) =
+            self.look.dirty(&self.disk, sentry, Dirty::All, now).map(|seen| self.again = seen.again)
+        {
+            return self.unavailable(error.to_string(), say);
+        }
+        let anew = have != self.told.digest();
+        if anew {
+            self.told = Tree::default();
+        }
+        let whole = |slot| if let Slot::Whole(digest) = slot { Some(digest) } else { None };
+        let stored = self.disk.slots().unwrap_or_default().into_iter().filter_map(whole).collect();
+        self.attached = true;
+        say.push(FromSide::Attached { identity, anew, stored });
+        self.tell(true, say);
+    }
+
+    /// Whether this is still the folder it was.
+    fn identify(&mut self) -> Result<Identity, String> {
+        match self.disk.identity() {
+            Ok(identity) if *self.first.get_or_insert(identity) == identity => Ok(identity),
+            Ok(_) => Err("another folder stands in its place".to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err("the folder is gone".to_owned()),
+            Err(error) => Err(format!("the folder cannot be read: {error}")),
+        }
+    }
+
+    fn unavailable(&mut self, reason: String, say: &mut Vec<FromSide>) {
+        self.attached = false;
+        say.push(FromSide::Unavailable { reason });
+    }
+
+    fn seen(&mut self, seen: Result<Seen, LookError>, say: &mut Vec<FromSide>) {
+        match seen {
+            Ok(seen) => {
+                self.again = seen.again;
+                self.tell(false, say);
+                if self.again.is_none() {
+                    say.extend(self.owed.drain(..).map(|token| FromSide::Looked { token }));
+                }
+            }
+            Err(error) => self.unavailable(error.to_string(), say),
+        }
+    }
+
+    /// Tells what differs from what was told.
+    fn tell(&mut self, even_nothing: bool, say: &mut Vec<FromSide>) {
+        if !self.attached {
+            return;
+        }
+        let changes = diff(&self.told, self.look.tree());
+        self.told = self.look.tree().clone();
+        let mut pages = pages(changes).into_iter().peekable();
+        if pages.peek().is_none() && even_nothing {
+            say.push(FromSide::Changes { changes: Vec::new(), more: false });
+        }
+        while let Some(changes) = pages.next() {
+            say.push(FromSide::Changes { changes, more: pages.peek().is_some() });
+        }
+    }
+
+    /// A part of a file, if the file still is what it was when it was looked at.
+    fn read(&mut self, path: &RelPath, digest: Digest, offset: u64) -> Option<FromSide> {
+        let fitting =
+            self.reading.take().filter(|reading| reading.digest == digest && reading.offset == offset);
+        let mut reading = match fitting {
+            Some(reading) => reading,
+            None => self.open(path, digest, offset)?,
+        };
+        let left = reading.facts.size.checked_sub(offset)?;
+        let mut bytes = vec![0; usize::try_from(left.min(CHUNK)).ok()?];
+        reading.reader.read_exact(&mut bytes).ok()?;
+        reading.offset += bytes.len() as u64;
+        let last = reading.offset == reading.facts.size;
+        if reading.reader.facts().ok()? != reading.facts {
+            return None;
+        }
+        if !last {
+            self.reading = Some(reading);
+        }
+        Some(FromSide::Content { digest, offset, bytes, last })
+    }
+
+    fn open(&self, path: &RelPath, digest: Digest, offset: u64) -> Option<Reading<D::Reader>> {
+        let Some(Item::File(file)) = self.look.tree().get(Some(path)) else { return None };
+        if file.digest != digest {
+            return None;
+        }
+        let (mut reader, facts) = self.disk.open(At::Path(path)).ok()?;
+        reader.seek(SeekFrom::Start(offset)).ok()?;
+        // Whoever receives it verifies the digest; this only spares them a file that has changed long ago.
+        (facts.size == file.size).then_some(Reading { digest, reader, facts, offset })
+    }
+
+    fn store(&mut self, digest: Digest, offset: u64, bytes: &[u8], last: bool) -> Result<FromSide, Nonsense> {
+        let stored = self.write(digest, offset, bytes, last)?;
+        let problem = stored.err().map(|error| {
+            self.forget(&digest);
+            Problem::from(&apply::Problem::from(error))
+        });
+        Ok(FromSide::Stored { digest, bytes: bytes.len() as u64, whole: last && problem.is_none(), problem })
+    }
+
+    fn write(
+        &mut self,
+        digest: Digest,
+        offset: u64,
+        bytes: &[u8],
+        last: bool,
+    ) -> Result<io::Result<()>, Nonsense> {
+        if offset == 0 {
+            if self.incoming.len() >= INCOMING {
+                return Err(Nonsense);
+            }
+            self.part += 1;
+            let writer = match self.disk.stage(self.part) {
+                Ok(writer) => writer,
+                Err(error) => return Ok(Err(error)),
+            };
+            self.incoming.insert(
+                digest,
+                Incoming { part: self.part, writer, hasher: blake3::Hasher::new(), length: 0 },
+            );
+        }
+        // A part of what was given up: the session hears that it is not there.
+        let Some(incoming) = self.incoming.get_mut(&digest).filter(|incoming| incoming.length == offset)
+        else {
+            return Ok(Err(io::Error::from(io::ErrorKind::NotFound)));
+        };
+        incoming.hasher.update(bytes);
+        incoming.length += bytes.len() as u64;
+        if let Err(error) = incoming.writer.write_all(bytes) {
+            return Ok(Err(error));
+        }
+        if !last {
+            return Ok(Ok(()));
+        }
+        let Some(incoming) = self.incoming.remove(&digest) else { return Err(Nonsense) };
+        let part = Slot::Part(incoming.part);
+        let stored = if Digest::from(incoming.hasher.finalize()) == digest {
+            self.disk.finish(incoming.writer, Slot::Whole(digest)).map(drop)
+        } else {
+            Err(io::Error::from(io::ErrorKind::InvalidData))
+        };
+        Ok(match stored {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                drop(self.disk.discard(part));
+                // It was there already, from a batch that could not use it.
+                if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
+            }
+        })
+    }
+
+    fn apply(
+        &mut self,
+        batch: u64,
+        orders: Vec<Order>,
+        sentry: &mut impl Sentry,
+        now: Duration,
+        say: &mut Vec<FromSide>,
+    ) {
+        // What was said before the session heard that nothing can be done here.
+        if !self.attached {
+            let outcomes = orders.iter().map(|order| self.refused(order)).collect();
+            say.push(FromSide::Applied { batch, outcomes });
+            return;
+        }
+        let transitions: Vec<_> = orders.iter().filter_map(|order| self.transition(order)).collect();
+        let news = transitions.iter().filter_map(|transition| transition.new.as_ref());
+        if news
+            .flat_map(|new| new.walk(None))
+            .any(|(_, item)| matches!(item, Item::File(File { size: 0, .. })))
+        {
+            // Where it fails the outcome tells.
+            drop(self.stage_empty());
+        }
+        let planned: BTreeSet<_> = transitions.iter().map(|transition| &transition.path).collect();
+        let refused = orders.iter().filter(|order| !planned.contains(&order.path));
+        let mut outcomes: Vec<_> = refused.map(|order| self.refused(order)).collect();
+        let lost = BTreeSet::new();
+        let work = Batch { id: batch, transitions: &transitions, lost: &lost };
+        let done = apply::apply(&self.disk, &mut self.versions, self.look.tree(), &work, &());
+        outcomes.extend(done.into_iter().map(|outcome| self.outcome(outcome)));
+        self.mind_the_gaps(&mut outcomes);
+        let changes: Vec<_> = outcomes
+            .iter()
+            .filter(|outcome| outcome.now.is_some() || self.told.get(outcome.path.as_ref()).is_some())
+            .map(|outcome| Change { path: outcome.path.clone(), item: outcome.now.clone() })
+            .collect();
+        let mut dirty = Dirty::nowhere();
+        if self.look.adopt(&changes).is_err() {
+            dirty = Dirty::All;
+        }
+        for failed in outcomes.iter().filter(|outcome| outcome.problem.is_some()) {
+            match &failed.path {
+                Some(path) => {
+                    dirty.path(path);
+                    dirty.add(Some(path.clone()), Part::Below);
+                }
+                None => dirty = Dirty::All,
+            }
+        }
+        // The session does the same with what it is told.
+        drop(self.told.apply(&changes));
+        say.push(FromSide::Applied { batch, outcomes });
+        if !dirty.is_nowhere() {
+            self.look(dirty, sentry, now, say);
+        }
+    }
+
+    /// A directory that was gone when the session was last told may be there again: what was put into it cannot be told
+    /// of before the directory is.
+    fn mind_the_gaps(&self, outcomes: &mut [Outcome]) {
+        let is_directory = |item: Option<&Item>| item.and_then(Item::as_directory).is_some();
+        let made: BTreeSet<_> = outcomes
+            .iter()
+            .filter(|outcome| is_directory(outcome.now.as_ref()))
+            .map(|outcome| outcome.path.clone())
+            .collect();
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.now.is_some()) {
+            let Some(parent) = outcome.path.as_ref().map(RelPath::parent) else { continue };
+            if !is_directory(self.told.get(parent.as_ref())) && !made.contains(&parent) {
+                outcome.now = None;
+                outcome.problem = Some(Problem::from(&apply::Problem::Changed));
+            }
+        }
+    }
+
+    /// The change an order asks for, if what stands there is what it expects and may be replaced.
+    fn transition(&self, order: &Order) -> Option<Transition> {
+        let old = self.look.tree().get(order.path.as_ref());
+        let free = old
+            .and_then(Item::as_directory)
+            .is_none_or(|old| !old.holds_protected() && !old.holds_problems());
+        let expected = old.and_then(Item::carried).map(|item| item.digest());
+        let fits = free && expected == order.expected && order.new.as_ref().is_none_or(Item::is_carried);
+        fits.then(|| Transition { path: order.path.clone(), old: old.cloned(), new: order.new.clone() })
+    }
+
+    fn refused(&self, order: &Order) -> Outcome {
+        let now = self.told.get(order.path.as_ref()).cloned();
+        Outcome { path: order.path.clone(), now, problem: Some(Problem::from(&apply::Problem::Changed)) }
+    }
+
+    /// What is not carried is not in the outcome, and still stands there.
+    fn outcome(&self, done: apply::Outcome) -> Outcome {
+        let before = self.look.tree().get(done.path.as_ref());
+        let same = match (before, &done.now) {
+            (Some(before), Some(now)) => before.carries_same(now),
+            (Some(before), None) => !before.is_carried(),
+            (None, _) => false,
+        };
+        let stamped = |now: &Item| !matches!(now, Item::File(_));
+        let now = if same && done.now.as_ref().is_none_or(stamped) { before.cloned() } else { done.now };
+        let problem = done.problems.first().map(|failure| Problem::from(&failure.problem));
+        Outcome { path: done.path, now, problem }
+    }
+
+    /// Stages the content that nobody sends.
+    fn stage_empty(&mut self) -> io::Result<()> {
+        let slot = Slot::Whole(blake3::hash(b"").into());
+        if self.disk.stat(slot.into())?.is_none() {
+            self.part += 1;
+            let writer = self.disk.stage(self.part)?;
+            self.disk.finish(writer, slot)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up what is coming in; where it cannot be removed now it goes when the side is opened the next time.
+    fn forget(&mut self, digest: &Digest) {
+        if let Some(incoming) = self.incoming.remove(digest) {
+            drop(incoming.writer);
+            drop(self.disk.discard(Slot::Part(incoming.part)));
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.disk.sync()?;
+        self.versions.sync()?;
+        self.versions.settle(&self.disk)
+    }
+}
+
+impl From<&apply::Problem> for Problem {
+    fn from(problem: &apply::Problem) -> Self {
+        match problem {
+            apply::Problem::Full => Self::Full,
+            other => Self::Other(other.to_string()),
+        }
+    }
+}

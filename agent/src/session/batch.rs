@@ -1,0 +1,152 @@
+//! A portion on its way to one side: which contents are asked for, which have arrived, whether it may be applied.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+
+use super::queue::Portion;
+use super::queue::Wanted;
+use crate::entry::Digest;
+use crate::message::CHUNK;
+use crate::message::Order;
+use crate::message::ToSide;
+use crate::path::RelPath;
+use crate::reconcile::Side;
+use crate::reconcile::Transition;
+use crate::tree::Item;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) target: Side,
+    pub(super) transitions: Vec<Transition>,
+    /// By itself: nothing waits for it.
+    pub(super) large: bool,
+    unread: VecDeque<Wanted>,
+    /// How much of the first of `unread` was asked for.
+    offset: u64,
+    /// Every content it needs.
+    needs: BTreeSet<Digest>,
+    /// Those not stored yet.
+    missing: BTreeSet<Digest>,
+    pub(super) sent: bool,
+}
+
+impl Batch {
+    /// `stored` are the contents the target has already.
+    pub(super) fn new(target: Side, portion: Portion, large: bool, stored: &BTreeSet<Digest>) -> Self {
+        let needs = portion.wanted.iter().map(|wanted| wanted.digest).collect();
+        let unread: VecDeque<_> =
+            portion.wanted.into_iter().filter(|wanted| !stored.contains(&wanted.digest)).collect();
+        let missing = unread.iter().map(|wanted| wanted.digest).collect();
+        Self {
+            target,
+            transitions: portion.transitions,
+            large,
+            unread,
+            offset: 0,
+            needs,
+            missing,
+            sent: false,
+        }
+    }
+
+    /// The next part to ask the other side for, of which content, and its size in bytes.
+    pub(super) fn next_read(&mut self) -> Option<(ToSide, Digest, u64)> {
+        let wanted = self.unread.front()?;
+        let part = (wanted.size - self.offset).min(CHUNK);
+        let digest = wanted.digest;
+        let read = ToSide::Read { path: wanted.path.clone(), digest, offset: self.offset };
+        self.offset += part;
+        if self.offset == wanted.size {
+            self.offset = 0;
+            self.unread.pop_front();
+        }
+        Some((read, digest, part))
+    }
+
+    /// Every content it needs, stored or not.
+    pub(super) fn needs(&self) -> &BTreeSet<Digest> {
+        &self.needs
+    }
+
+    /// Whether this content is on its way with this batch.
+    pub(super) fn awaits(&self, digest: &Digest) -> bool {
+        self.missing.contains(digest)
+    }
+
+    /// A content is there.
+    pub(super) fn stored(&mut self, digest: &Digest) {
+        self.missing.remove(digest);
+    }
+
+    /// A content will not come: gives up the transitions that need it, and returns their paths.
+    pub(super) fn give_up(&mut self, digest: &Digest) -> Vec<Option<RelPath>> {
+        if self.unread.front().is_some_and(|wanted| wanted.digest == *digest) {
+            self.offset = 0;
+        }
+        self.unread.retain(|wanted| wanted.digest != *digest);
+        self.missing.remove(digest);
+        let needs = |transition: &Transition| transition.new.as_ref().is_some_and(|new| holds(new, digest));
+        let given_up = self.transitions.iter().filter(|transition| needs(transition));
+        let paths = given_up.map(|transition| transition.path.clone()).collect();
+        self.transitions.retain(|transition| !needs(transition));
+        paths
+    }
+
+    /// Whether everything it needs is there.
+    pub(super) fn is_ready(&self) -> bool {
+        self.missing.is_empty() && !self.sent
+    }
+
+    /// What shall stand where.
+    pub(super) fn intents(&self) -> Intents<'_> {
+        Intents(
+            self.transitions
+                .iter()
+                .map(|transition| (transition.path.clone(), transition.new.as_ref()))
+                .collect(),
+        )
+    }
+
+    /// What the target is told.
+    pub(super) fn orders(&self) -> Vec<Order> {
+        let order = |transition: &Transition| Order {
+            path: transition.path.clone(),
+            expected: transition.old.as_ref().map(Item::digest),
+            new: transition.new.clone(),
+        };
+        self.transitions.iter().map(order).collect()
+    }
+}
+
+/// What shall stand at the paths of a batch.
+pub(super) struct Intents<'a>(BTreeMap<Option<RelPath>, Option<&'a Item>>);
+
+impl<'a> Intents<'a> {
+    /// At a path of one of its transitions, or below it; `None` when the batch is about no such path.
+    pub(super) fn at(&self, path: Option<&RelPath>) -> Option<Option<&'a Item>> {
+        let mut names = Vec::new();
+        let mut at = path.cloned();
+        loop {
+            if let Some(new) = self.0.get(&at) {
+                let below = names
+                    .iter()
+                    .rev()
+                    .try_fold(*new, |item, name: &Vec<u8>| Some(item?.as_directory()?.get(name)));
+                return Some(below.flatten());
+            }
+            let inner = at?;
+            names.push(inner.name().to_vec());
+            at = inner.parent();
+        }
+    }
+}
+
+fn holds(item: &Item, digest: &Digest) -> bool {
+    match item {
+        Item::File(file) => file.digest == *digest,
+        Item::Directory(directory) => directory.iter().any(|(_, item)| holds(item, digest)),
+        _ => false,
+    }
+}

@@ -1,0 +1,836 @@
+//! Keeps two sides equal: hears what each holds, decides, and says what to do. No IO of its own, no clock, no thread:
+//! messages and the time come in, [`Effect`]s go out, so that a simulation can run all of it.
+//!
+//! Laws: the ancestor is only what both sides really held, and is recorded only once it would survive a power cut on
+//! both; whatever stands between two looks and a change is checked by the side that makes it; a path under way is not
+//! planned again until its outcome is known.
+
+mod batch;
+mod queue;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use batch::Batch;
+use queue::Queue;
+
+use crate::disk::Identity;
+use crate::entry::Digest;
+use crate::message::FromSide;
+use crate::message::Outcome;
+use crate::message::Problem;
+use crate::message::ToSide;
+use crate::path::RelPath;
+use crate::reconcile::Conflict;
+use crate::reconcile::Mode;
+use crate::reconcile::Plan;
+use crate::reconcile::Side;
+use crate::reconcile::reconcile;
+use crate::resolve::Choice;
+use crate::resolve::Refusal;
+use crate::resolve::Strategy;
+use crate::resolve::choose;
+use crate::resolve::resolve;
+use crate::safety;
+use crate::safety::Halt;
+use crate::safety::Hold;
+use crate::safety::Limits;
+use crate::safety::Standing;
+use crate::safety::standing;
+use crate::tree::Change;
+use crate::tree::Directory;
+use crate::tree::Item;
+use crate::tree::Tree;
+use crate::tree::TreeError;
+
+/// Since some fixed moment; only differences count.
+pub type Instant = Duration;
+
+/// How long a change that failed waits at first, and at most.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// How long what both sides agree on may be known only in memory.
+const RECORD: Duration = Duration::from_millis(500);
+/// Fewer deletions than this go at once; more wait until nothing has changed for a while, or for so long.
+const FEW: u64 = 50;
+const REST: Duration = Duration::from_millis(200);
+const REST_MAX: Duration = Duration::from_secs(3);
+/// While this many changes wait, a new plan is made no more often than every [`REPLAN`].
+const BACKLOG: u64 = 2_000;
+const REPLAN: Duration = Duration::from_millis(250);
+/// How soon a side that could not be looked at is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How long a side whose disk is full is left alone.
+const STALLED: Duration = Duration::from_secs(2);
+/// Batches under way to one side: small ones, and single large files.
+const SMALL: usize = 4;
+const LARGE: usize = 2;
+/// Bytes of content that may be on their way to one side; large files may have half of it.
+const WINDOW: u64 = 8 * 1024 * 1024;
+
+/// What a session has to have done.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Say this to a side.
+    Say(Side, ToSide),
+    /// Write this to the journal, for good.
+    Record(Vec<Change>),
+    /// Forget the journal and begin one for these two roots.
+    Begin([Identity; 2]),
+    /// Whoever asked for this flush is answered.
+    Flushed(u64),
+}
+
+/// What is known of one side.
+#[derive(Debug, Default)]
+struct Replica {
+    tree: Tree,
+    /// All of its tree is known.
+    attached: bool,
+    identity: Option<Identity>,
+    /// Its tree is coming in.
+    attaching: bool,
+    /// Contents it has already.
+    stored: BTreeSet<Digest>,
+    /// Bytes sent to it and not stored yet.
+    unstored: u64,
+    /// What it was asked to read and has not answered yet, in order, with the bytes each part has.
+    asked: VecDeque<(Digest, u64)>,
+    /// What waits to be changed here.
+    queue: Queue,
+    /// Why it cannot be looked at, and when it is asked again.
+    unavailable: Option<(String, Instant)>,
+    /// Nothing is sent before this: its disk is full.
+    stalled: Option<Instant>,
+}
+
+/// A change that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deferred {
+    /// When it is tried again.
+    pub until: Instant,
+    /// How often it has failed.
+    pub attempts: u32,
+    /// One sentence for people.
+    pub reason: String,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session {
+    settings: Settings,
+    ancestor: Tree,
+    /// The two roots the ancestor speaks of.
+    bound: Option<[Identity; 2]>,
+    replicas: [Replica; 2],
+    batches: BTreeMap<u64, Batch>,
+    next: u64,
+    /// Something is different since the last plan.
+    stale: bool,
+    planned: Instant,
+    deferred: BTreeMap<Option<RelPath>, Deferred>,
+    conflicts: Vec<Conflict>,
+    /// Why everything stops, and what a person has said yes to nevertheless.
+    halt: Option<Halt>,
+    accepted: Option<Halt>,
+    /// What waits for a yes, and what has got it.
+    holds: Vec<Hold>,
+    approved: BTreeSet<Digest>,
+    /// What a person chose of the version of a conflict that stands for the digest.
+    choices: BTreeMap<Option<RelPath>, (Digest, Choice)>,
+    /// When a side last told of a change, and since when deletions wait for that to end.
+    told: Instant,
+    deleting: Option<Instant>,
+    /// Agreed on, and not yet known to last.
+    agreed: Vec<Change>,
+    recording: Option<Recording>,
+    recorded: Instant,
+    flushes: Vec<Flush>,
+    paused: bool,
+    effects: Vec<Effect>,
+}
+
+/// What a session goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Which side's changes go where.
+    pub mode: Mode,
+    /// Who wins where both have changed.
+    pub strategy: Strategy,
+    /// What is too much to go without a yes.
+    pub limits: Limits,
+}
+
+/// Changes that both sides are asked to make last.
+#[derive(Debug)]
+struct Recording {
+    token: u64,
+    changes: Vec<Change>,
+    /// Who has not answered yet.
+    open: BTreeSet<Side>,
+}
+
+/// Somebody waits until both sides are equal.
+#[derive(Debug)]
+struct Flush {
+    token: u64,
+    /// Which sides have not looked yet.
+    open: BTreeSet<Side>,
+}
+
+impl Session {
+    /// A session that remembers `ancestor` of the two roots it is `bound` to; without them it remembers nothing.
+    pub fn new(settings: Settings, ancestor: Tree, bound: Option<[Identity; 2]>) -> Self {
+        let ancestor = if bound.is_some() { ancestor } else { Tree::default() };
+        Self {
+            settings,
+            ancestor,
+            bound,
+            replicas: [Replica::default(), Replica::default()],
+            batches: BTreeMap::new(),
+            next: 1,
+            stale: false,
+            planned: Instant::ZERO,
+            deferred: BTreeMap::new(),
+            conflicts: Vec::new(),
+            halt: None,
+            accepted: None,
+            holds: Vec::new(),
+            approved: BTreeSet::new(),
+            choices: BTreeMap::new(),
+            told: Instant::ZERO,
+            deleting: None,
+            agreed: Vec::new(),
+            recording: None,
+            recorded: Instant::ZERO,
+            flushes: Vec::new(),
+            paused: false,
+            effects: Vec::new(),
+        }
+    }
+
+    /// A side is there (again) and takes messages.
+    pub fn connected(&mut self, side: Side) -> Vec<Effect> {
+        let have = self.replica(side).tree.digest();
+        self.say(side, ToSide::Attach { have });
+        self.effects()
+    }
+
+    /// A side is gone, with every message on its way to it or from it.
+    pub fn lost(&mut self, side: Side) {
+        let replica = self.replica_mut(side);
+        replica.attached = false;
+        replica.attaching = false;
+        replica.stored.clear();
+        replica.asked.clear();
+        replica.unstored = 0;
+        for replica in &mut self.replicas {
+            replica.queue = Queue::default();
+        }
+        // What the other side is making at this moment it will still tell about.
+        self.batches.retain(|_, batch| batch.target != side && batch.sent);
+        if let Some(recording) = self.recording.take() {
+            let later = std::mem::replace(&mut self.agreed, recording.changes);
+            self.agreed.extend(later);
+        }
+        self.stale = true;
+    }
+
+    /// Why everything has stopped.
+    pub fn halt(&self) -> Option<Halt> {
+        self.halt
+    }
+
+    /// Says yes to what is held under this key, and to nothing else. Says whether there is such a thing.
+    pub fn approve(&mut self, key: Digest) -> bool {
+        let held = self.holds.iter().any(|hold| hold.key == key);
+        if held {
+            self.approved.insert(key);
+            self.stale = true;
+        }
+        held
+    }
+
+    /// Says yes to going on although everything has stopped.
+    pub fn accept(&mut self, halt: Halt) -> bool {
+        let halted = self.halt == Some(halt);
+        if halted {
+            self.accepted = Some(halt);
+            self.bind();
+            self.stale = true;
+        }
+        halted
+    }
+
+    /// Settles a conflict as a person chose who was shown the version that `seen` stands for.
+    ///
+    /// # Errors
+    /// Says why not, and changes nothing.
+    pub fn choose(&mut self, path: Option<RelPath>, seen: Digest, choice: Choice) -> Result<(), Refusal> {
+        let mut plan = Plan { conflicts: self.conflicts.clone(), ..Plan::default() };
+        choose(&mut plan, self.settings.mode, path.as_ref(), seen, &choice)?;
+        self.choices.insert(path, (seen, choice));
+        self.stale = true;
+        Ok(())
+    }
+
+    /// Stops making changes, or goes on.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        self.stale = true;
+    }
+
+    /// What both sides last agreed on.
+    pub fn ancestor(&self) -> &Tree {
+        &self.ancestor
+    }
+
+    /// What it is waiting for, for whoever looks for a fault.
+    pub fn explain(&self) -> String {
+        let replica = |replica: &Replica| {
+            format!(
+                "attached {} unavailable {:?} stalled {:?} unstored {} asked {} waiting {:?}",
+                replica.attached,
+                replica.unavailable,
+                replica.stalled,
+                replica.unstored,
+                replica.asked.len(),
+                replica.queue.waiting()
+            )
+        };
+        format!(
+            "alpha {}\nbeta {}\nstale {} deferred {:#?}\nbatches {:#?}\nflushes {:?}",
+            replica(&self.replicas[0]),
+            replica(&self.replicas[1]),
+            self.stale,
+            self.deferred,
+            self.batches,
+            self.flushes
+        )
+    }
+
+    /// Takes what a side says.
+    ///
+    /// # Errors
+    /// When it makes no sense: the connection to that side is to be ended.
+    pub fn hear(&mut self, side: Side, message: FromSide, now: Instant) -> Result<Vec<Effect>, Nonsense> {
+        match message {
+            FromSide::Attached { identity, anew, stored } => self.attached(side, identity, anew, stored),
+            FromSide::Changes { changes, more } => {
+                self.told = now;
+                self.changed(side, &changes, more)?;
+            }
+            FromSide::Looked { token } => {
+                for flush in self.flushes.iter_mut().filter(|flush| flush.token == token) {
+                    flush.open.remove(&side);
+                }
+            }
+            FromSide::Content { digest, offset, bytes, last } => {
+                self.answered(side, digest)?;
+                let target = side.other();
+                if self.batches_to(target).any(|batch| batch.awaits(&digest)) {
+                    self.replica_mut(target).unstored += bytes.len() as u64;
+                    self.say(target, ToSide::Store { digest, offset, bytes, last });
+                }
+            }
+            FromSide::Gone { digest } => {
+                self.answered(side, digest)?;
+                self.give_up(side.other(), digest, "it changed while it was read", now);
+            }
+            FromSide::Stored { digest, bytes, whole, problem } => {
+                let replica = self.replica_mut(side);
+                replica.unstored = replica.unstored.checked_sub(bytes).ok_or(Nonsense::Unasked)?;
+                match problem {
+                    Some(problem) => {
+                        if problem == Problem::Full {
+                            replica.stalled = Some(now + STALLED);
+                        }
+                        self.give_up(side, digest, &problem.to_string(), now);
+                    }
+                    None if whole => {
+                        replica.stored.insert(digest);
+                        self.batches
+                            .values_mut()
+                            .filter(|batch| batch.target == side)
+                            .for_each(|batch| batch.stored(&digest));
+                    }
+                    None => {}
+                }
+            }
+            FromSide::Applied { batch, outcomes } => self.applied(side, batch, &outcomes, now)?,
+            FromSide::Synced { token } => self.synced(side, token, now),
+            FromSide::Unavailable { reason } => {
+                let replica = self.replica_mut(side);
+                replica.attached = false;
+                replica.unavailable = Some((reason, now + ASK_AGAIN));
+            }
+        }
+        self.go_on(now);
+        Ok(self.effects())
+    }
+
+    /// Lets time pass: what was put off is tried again.
+    pub fn tick(&mut self, now: Instant) -> Vec<Effect> {
+        let due = |deferred: &Deferred| deferred.until <= now;
+        self.stale |= self.deferred.values().any(due);
+        for side in Side::BOTH {
+            if let Some((_, again)) = &mut self.replica_mut(side).unavailable
+                && *again <= now
+            {
+                *again = now + ASK_AGAIN;
+                let have = self.replica(side).tree.digest();
+                self.say(side, ToSide::Attach { have });
+            }
+        }
+        for replica in &mut self.replicas {
+            if replica.stalled.is_some_and(|until| until <= now) {
+                replica.stalled = None;
+                self.stale = true;
+            }
+        }
+        self.go_on(now);
+        self.effects()
+    }
+
+    /// Has both sides look at everything and answers with [`Effect::Flushed`] when they are equal.
+    pub fn flush(&mut self, token: u64, now: Instant) -> Vec<Effect> {
+        self.flushes.push(Flush { token, open: Side::BOTH.into() });
+        for side in Side::BOTH {
+            self.say(side, ToSide::Look { token });
+        }
+        self.go_on(now);
+        self.effects()
+    }
+
+    fn attached(&mut self, side: Side, identity: Identity, anew: bool, stored: Vec<Digest>) {
+        let replica = self.replica_mut(side);
+        replica.identity = Some(identity);
+        replica.unavailable = None;
+        replica.attached = false;
+        replica.attaching = true;
+        replica.stored = stored.into_iter().collect();
+        if anew {
+            replica.tree = Tree::default();
+        }
+    }
+
+    fn changed(&mut self, side: Side, changes: &[Change], more: bool) -> Result<(), Nonsense> {
+        let replica = self.replica_mut(side);
+        replica.tree.apply(changes)?;
+        if !more && std::mem::take(&mut replica.attaching) {
+            replica.attached = true;
+            self.bind();
+            // What was asked before the connection broke is asked again.
+            for token in self
+                .flushes
+                .iter()
+                .filter(|flush| flush.open.contains(&side))
+                .map(|flush| flush.token)
+                .collect::<Vec<_>>()
+            {
+                self.say(side, ToSide::Look { token });
+            }
+        }
+        if !self.deferred.is_empty() {
+            for change in changes {
+                self.settle(change.path.as_ref());
+            }
+        }
+        self.stale |= !more;
+        Ok(())
+    }
+
+    /// What is remembered counts for the two roots it was learnt from, and for no others.
+    fn bind(&mut self) {
+        let [Some(alpha), Some(beta)] = self.replicas.each_ref().map(|replica| replica.identity) else {
+            return;
+        };
+        let standing = self.bound.as_ref().map(|[one, two]| standing([one, two], [&alpha, &beta]));
+        match standing {
+            Some(Standing::Trusted) => return,
+            Some(Standing::Halted(halt)) if self.accepted != Some(halt) => {
+                self.halt = Some(halt);
+                return;
+            }
+            _ => {}
+        }
+        (self.halt, self.accepted) = (None, None);
+        self.bound = Some([alpha, beta]);
+        self.ancestor = Tree::default();
+        self.agreed.clear();
+        self.recording = None;
+        self.effects.push(Effect::Begin([alpha, beta]));
+    }
+
+    /// A part that was asked for has come, or never will.
+    fn answered(&mut self, side: Side, digest: Digest) -> Result<(), Nonsense> {
+        match self.replica_mut(side).asked.pop_front() {
+            Some((asked, _)) if asked == digest => Ok(()),
+            _ => Err(Nonsense::Unasked),
+        }
+    }
+
+    /// A content will not come to `target`.
+    fn give_up(&mut self, target: Side, digest: Digest, reason: &str, now: Instant) {
+        let mut paths = Vec::new();
+        for batch in self.batches.values_mut().filter(|batch| batch.target == target && batch.awaits(&digest))
+        {
+            paths.extend(batch.give_up(&digest));
+        }
+        self.batches.retain(|_, batch| !batch.transitions.is_empty());
+        for path in paths {
+            self.defer(path, reason.to_owned(), now);
+        }
+    }
+
+    fn applied(&mut self, side: Side, id: u64, outcomes: &[Outcome], now: Instant) -> Result<(), Nonsense> {
+        let tree = &mut self.replica_mut(side).tree;
+        // Nothing where nothing was needs no directory around it.
+        let news = outcomes
+            .iter()
+            .filter(|outcome| outcome.now.is_some() || tree.get(outcome.path.as_ref()).is_some());
+        let changes: Vec<_> =
+            news.map(|outcome| Change { path: outcome.path.clone(), item: outcome.now.clone() }).collect();
+        tree.apply(&changes)?;
+        self.stale = true;
+        // Of a connection before this one: the next plan sees what came of it.
+        let Some(batch) = self.batches.remove(&id) else { return Ok(()) };
+        if batch.target != side || !batch.sent {
+            return Err(Nonsense::Unasked);
+        }
+        for digest in batch.needs() {
+            self.replica_mut(side).stored.remove(digest);
+        }
+        let mut agreed = Vec::new();
+        let intents = batch.intents();
+        for outcome in outcomes {
+            let path = outcome.path.as_ref();
+            let new = intents.at(path).ok_or(Nonsense::Unasked)?;
+            advance(path, new, outcome.now.as_ref(), self.ancestor.get(path), &mut agreed);
+            match &outcome.problem {
+                None => self.settle(path),
+                Some(problem) => {
+                    if *problem == Problem::Full {
+                        self.replica_mut(side).stalled = Some(now + STALLED);
+                    }
+                    self.defer(outcome.path.clone(), problem.to_string(), now);
+                }
+            }
+        }
+        self.agree(agreed)
+    }
+
+    fn agree(&mut self, changes: Vec<Change>) -> Result<(), Nonsense> {
+        self.ancestor.apply(&changes)?;
+        self.agreed.extend(changes);
+        Ok(())
+    }
+
+    fn defer(&mut self, path: Option<RelPath>, reason: String, now: Instant) {
+        let attempts = self.deferred.get(&path).map_or(1, |deferred| deferred.attempts + 1);
+        let pause = RETRY_MIN.saturating_mul(1 << attempts.min(16)).min(RETRY_MAX);
+        self.deferred.insert(path, Deferred { until: now + pause, attempts, reason });
+    }
+
+    /// Whatever was wrong at a path or below may be right now.
+    fn settle(&mut self, path: Option<&RelPath>) {
+        self.deferred.retain(|deferred, _| !overlaps(deferred.as_ref(), path));
+    }
+
+    fn synced(&mut self, side: Side, token: u64, now: Instant) {
+        let Some(recording) = self.recording.as_mut().filter(|recording| recording.token == token) else {
+            return;
+        };
+        recording.open.remove(&side);
+        if recording.open.is_empty()
+            && let Some(recording) = self.recording.take()
+        {
+            self.recorded = now;
+            self.effects.push(Effect::Record(recording.changes));
+        }
+    }
+
+    /// Does whatever can be done now.
+    fn go_on(&mut self, now: Instant) {
+        let attached = self.replicas.iter().all(|replica| replica.attached);
+        if attached && !self.paused {
+            self.plan(now);
+            for side in Side::BOTH {
+                self.portion(side);
+                self.read(side);
+                self.send(side);
+            }
+            self.record(now);
+        }
+        let idle = attached
+            && !self.stale
+            && self.batches.is_empty()
+            && self.deferred.is_empty()
+            && self.replicas.iter().all(|replica| replica.queue.is_empty());
+        if idle {
+            let (done, open): (Vec<_>, Vec<_>) =
+                self.flushes.drain(..).partition(|flush| flush.open.is_empty());
+            self.flushes = open;
+            self.effects.extend(done.into_iter().map(|flush| Effect::Flushed(flush.token)));
+        }
+    }
+
+    fn plan(&mut self, now: Instant) {
+        let backlog: u64 = self.replicas.iter().map(|replica| replica.queue.waiting().0).sum();
+        if !self.stale || backlog > BACKLOG && now < self.planned + REPLAN {
+            return;
+        }
+        self.stale = false;
+        self.planned = now;
+        let Some(plan) = self.decide(now) else {
+            for replica in &mut self.replicas {
+                replica.queue = Queue::default();
+            }
+            return;
+        };
+        self.agree(plan.ancestor).expect("a plan fits the trees it was made of");
+        let underway: BTreeSet<_> = self
+            .batches
+            .values()
+            .flat_map(|batch| &batch.transitions)
+            .map(|transition| transition.path.clone())
+            .collect();
+        let mut wanted = BTreeSet::new();
+        for (side, transitions) in [(Side::Alpha, plan.alpha), (Side::Beta, plan.beta)] {
+            let mut free = Vec::new();
+            for transition in transitions {
+                let path = transition.path.as_ref();
+                if touches(&underway, path) {
+                    continue;
+                }
+                let mut wait = false;
+                for (deferred, until) in
+                    self.deferred.iter_mut().filter(|(deferred, _)| overlaps(deferred.as_ref(), path))
+                {
+                    wanted.insert(deferred.clone());
+                    wait |= until.until > now;
+                }
+                if !wait {
+                    free.push(transition);
+                }
+            }
+            self.replica_mut(side).queue = Queue::new(free);
+        }
+        // Under way, it is settled or put off again by its outcome; no longer planned, it is forgotten.
+        self.deferred.retain(|path, _| wanted.contains(path) || touches(&underway, path.as_ref()));
+    }
+
+    /// What is to happen, as far as nothing stops it and nobody has to be asked.
+    fn decide(&mut self, now: Instant) -> Option<Plan> {
+        if self.halt == Some(Halt::RootReplaced) {
+            return None;
+        }
+        let Settings { mode, strategy, limits } = self.settings;
+        let [alpha, beta] = self.replicas.each_ref().map(|replica| &replica.tree);
+        let mut plan = reconcile(&self.ancestor, alpha, beta, mode);
+        self.halt =
+            safety::halt(&self.ancestor, alpha, beta, &plan).filter(|halt| self.accepted != Some(*halt));
+        if self.halt.is_some() {
+            return None;
+        }
+        let mut holds = safety::holds(alpha, beta, &plan, &limits);
+        holds.extend(safety::storms(&plan.conflicts, &limits));
+        holds.retain(|hold| !self.approved.contains(&hold.key));
+        // Somebody may still be deleting: all of it counts, and not the part that was seen first.
+        let some = Limits { deletions: FEW, half_of: u64::MAX, ..limits };
+        let many = safety::holds(alpha, beta, &plan, &some);
+        let unrest = now < self.told + REST && now < *self.deleting.get_or_insert(now) + REST_MAX;
+        if !many.is_empty() && unrest {
+            many.iter().for_each(|hold| hold.set_aside(&mut plan));
+            self.stale = true;
+        } else {
+            self.deleting = None;
+        }
+        holds.iter().for_each(|hold| hold.set_aside(&mut plan));
+        self.choices
+            .retain(|path, (seen, choice)| choose(&mut plan, mode, path.as_ref(), *seen, choice).is_ok());
+        resolve(&mut plan, mode, strategy, &|_, _| None, &holds);
+        self.holds = holds;
+        self.conflicts.clone_from(&plan.conflicts);
+        Some(plan)
+    }
+
+    /// Makes batches of what waits.
+    fn portion(&mut self, side: Side) {
+        if self.replica(side).stalled.is_some() {
+            return;
+        }
+        loop {
+            let underway = |large| self.batches_to(side).filter(|batch| batch.large == large).count();
+            let (small, large) = (underway(false) < SMALL, underway(true) < LARGE);
+            let mut queue = std::mem::take(&mut self.replica_mut(side).queue);
+            let used = |digest: &Digest| self.batches_to(side).any(|batch| batch.needs().contains(digest));
+            let portion = small.then(|| queue.next_small(used)).flatten().map(|portion| (portion, false));
+            let portion = portion
+                .or_else(|| large.then(|| queue.next_large(used)).flatten().map(|portion| (portion, true)));
+            self.replica_mut(side).queue = queue;
+            let Some((portion, large)) = portion else { return };
+            let batch = Batch::new(side, portion, large, &self.replica(side).stored);
+            self.batches.insert(self.next, batch);
+            self.next += 1;
+        }
+    }
+
+    /// Asks the other side for contents, as much as may be on its way at a time; small changes first.
+    fn read(&mut self, target: Side) {
+        let source = target.other();
+        let asked: u64 = self.replica(source).asked.iter().map(|(_, bytes)| bytes).sum();
+        let mut afloat = self.replica(target).unstored + asked;
+        for large in [false, true] {
+            let window = if large { WINDOW / 2 } else { WINDOW };
+            let mut reads = Vec::new();
+            for batch in
+                self.batches.values_mut().filter(|batch| batch.target == target && batch.large == large)
+            {
+                while afloat < window
+                    && let Some((read, digest, bytes)) = batch.next_read()
+                {
+                    afloat += bytes;
+                    reads.push((read, digest, bytes));
+                }
+            }
+            for (read, digest, bytes) in reads {
+                self.replica_mut(source).asked.push_back((digest, bytes));
+                self.say(source, read);
+            }
+        }
+    }
+
+    /// Has what is ready applied: small batches in their order, since one may make the directory for the next.
+    fn send(&mut self, target: Side) {
+        let mut ready = Vec::new();
+        for (id, batch) in self.batches.iter_mut().filter(|(_, batch)| batch.target == target) {
+            if batch.is_ready() {
+                batch.sent = true;
+                ready.push((*id, batch.orders()));
+            } else if !batch.large && !batch.sent {
+                break;
+            }
+        }
+        for (batch, orders) in ready {
+            self.say(target, ToSide::Apply { batch, orders });
+        }
+    }
+
+    fn record(&mut self, now: Instant) {
+        if self.agreed.is_empty() || self.recording.is_some() || now < self.recorded + RECORD {
+            return;
+        }
+        let token = self.next;
+        self.next += 1;
+        self.recording =
+            Some(Recording { token, changes: std::mem::take(&mut self.agreed), open: Side::BOTH.into() });
+        for side in Side::BOTH {
+            self.say(side, ToSide::Sync { token });
+        }
+    }
+
+    fn say(&mut self, side: Side, message: ToSide) {
+        self.effects.push(Effect::Say(side, message));
+    }
+
+    fn effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    fn batches_to(&self, target: Side) -> impl Iterator<Item = &Batch> {
+        self.batches.values().filter(move |batch| batch.target == target)
+    }
+
+    fn replica(&self, side: Side) -> &Replica {
+        &self.replicas[side as usize]
+    }
+
+    fn replica_mut(&mut self, side: Side) -> &mut Replica {
+        &mut self.replicas[side as usize]
+    }
+}
+
+/// Why a connection is to be ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Nonsense {
+    /// An answer nobody asked for, or to something else than was asked.
+    #[error("the other end answered what it was not asked")]
+    Unasked,
+    /// A change that does not fit the tree it is about.
+    #[error("the other end tells of a change that does not fit")]
+    Tree(#[from] TreeError),
+}
+
+/// What both sides hold now that a change to `new` has led to `now`: adds to `agreed` where they are the same.
+fn advance(
+    path: Option<&RelPath>,
+    new: Option<&Item>,
+    now: Option<&Item>,
+    before: Option<&Item>,
+    agreed: &mut Vec<Change>,
+) {
+    let carried = now.filter(|now| now.is_carried());
+    let same = match (new, carried) {
+        (Some(new), Some(now)) => new.carries_same(now),
+        (new, now) => new.is_none() && now.is_none(),
+    };
+    if same {
+        if before != new {
+            agreed.push(Change { path: path.cloned(), item: new.cloned() });
+        }
+        return;
+    }
+    let (new, now) = match (new, now) {
+        (Some(Item::Directory(new)), Some(Item::Directory(now))) => {
+            if !matches!(before, Some(Item::Directory(_))) {
+                agreed.push(Change { path: path.cloned(), item: Some(Item::Directory(Directory::empty())) });
+            }
+            (new.clone(), now)
+        }
+        // Not all of it could be removed.
+        (None, Some(Item::Directory(now))) if matches!(before, Some(Item::Directory(_))) => {
+            (Directory::empty(), now)
+        }
+        _ => return,
+    };
+    let before = match before {
+        Some(Item::Directory(before)) => before.clone(),
+        _ => Directory::empty(),
+    };
+    let names: BTreeSet<_> = new.iter().chain(before.iter()).map(|(name, _)| name).collect();
+    for name in names {
+        let Ok(path) = RelPath::child(path, name) else { continue };
+        advance(Some(&path), new.get(name), now.get(name), before.get(name), agreed);
+    }
+}
+
+/// Whether one is the other or lies below it.
+fn overlaps(one: Option<&RelPath>, other: Option<&RelPath>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.is_within(other) || other.is_within(one),
+        _ => true,
+    }
+}
+
+/// Whether a path overlaps any of `paths`.
+fn touches(paths: &BTreeSet<Option<RelPath>>, path: Option<&RelPath>) -> bool {
+    let Some(path) = path else { return !paths.is_empty() };
+    let below = paths.range(Some(path.clone())..).next();
+    if below.is_some_and(|below| overlaps(below.as_ref(), Some(path))) {
+        return true;
+    }
+    let mut at = path.parent();
+    loop {
+        if paths.contains(&at) {
+            return true;
+        }
+        let Some(parent) = at else { return false };
+        at = parent.parent();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,349 @@
+//! A session between two sides that are only trees: quick, and without anything a disk adds.
+
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+
+use super::*;
+use crate::disk::sim::Random;
+use crate::message::CHUNK;
+use crate::message::Order;
+use crate::message::Outcome;
+use crate::message::Problem;
+use crate::tree::File;
+use crate::tree::Stamp;
+use crate::tree::diff;
+
+/// Nothing is held.
+const LIMITS: Limits = Limits { deletions: u64::MAX, half_of: u64::MAX, conflicts: usize::MAX, samples: 0 };
+
+/// A side that keeps its promises, and a person who edits there.
+#[derive(Default)]
+struct Fake {
+    number: u64,
+    tree: Tree,
+    reported: Tree,
+    attached: bool,
+    stored: BTreeSet<Digest>,
+    /// Everything ever displaced by an order.
+    kept: BTreeSet<Digest>,
+    inbox: VecDeque<ToSide>,
+    outbox: VecDeque<FromSide>,
+}
+
+impl Fake {
+    fn new(number: u64) -> Self {
+        let root = Tree::with_root(Some(Item::Directory(Directory::empty())));
+        Self { number, tree: root, ..Self::default() }
+    }
+
+    fn set(&mut self, path: &RelPath, item: Option<Item>) {
+        drop(self.tree.apply(&[Change { path: Some(path.clone()), item }]));
+    }
+
+    /// Says nothing before it was asked who it is.
+    fn report(&mut self) {
+        if !self.attached {
+            return;
+        }
+        let changes = diff(&self.reported, &self.tree);
+        self.reported = self.tree.clone();
+        if !changes.is_empty() {
+            self.outbox.push_back(FromSide::Changes { changes, more: false });
+        }
+    }
+
+    fn step(&mut self) {
+        let Some(message) = self.inbox.pop_front() else { return };
+        let reply = match message {
+            ToSide::Attach { have } => {
+                self.attached = true;
+                let anew = have != self.reported.digest();
+                if anew {
+                    self.reported = Tree::default();
+                }
+                let identity = Identity { device: 1, inode: self.number, born: 1 };
+                let stored = self.stored.iter().copied().collect();
+                self.outbox.push_back(FromSide::Attached { identity, anew, stored });
+                let changes = diff(&self.reported, &self.tree);
+                self.reported = self.tree.clone();
+                FromSide::Changes { changes, more: false }
+            }
+            ToSide::Look { token } => {
+                self.report();
+                FromSide::Looked { token }
+            }
+            ToSide::Read { path, digest, offset } => match self.tree.get(Some(&path)) {
+                Some(Item::File(file)) if file.digest == digest => {
+                    let part = (file.size - offset).min(CHUNK);
+                    let bytes = vec![0; usize::try_from(part).unwrap()];
+                    FromSide::Content { digest, offset, bytes, last: offset + part == file.size }
+                }
+                _ => FromSide::Gone { digest },
+            },
+            ToSide::Store { digest, bytes, last, .. } => {
+                if last {
+                    self.stored.insert(digest);
+                }
+                FromSide::Stored { digest, bytes: bytes.len() as u64, whole: last, problem: None }
+            }
+            ToSide::Drop { digest } => {
+                self.stored.remove(&digest);
+                return;
+            }
+            ToSide::Apply { batch, orders } => {
+                let gone: BTreeSet<_> = orders
+                    .iter()
+                    .filter(|order| order.new.is_none())
+                    .filter_map(|order| order.expected)
+                    .collect();
+                let outcomes = orders.iter().map(|order| self.apply(order, &gone)).collect();
+                let moved: Vec<_> = orders.iter().filter_map(|order| order.new.as_ref()).collect();
+                for item in moved {
+                    contents(item).for_each(|digest| {
+                        self.stored.remove(&digest);
+                    });
+                }
+                FromSide::Applied { batch, outcomes }
+            }
+            ToSide::Sync { token } => FromSide::Synced { token },
+        };
+        self.outbox.push_back(reply);
+    }
+
+    fn apply(&mut self, order: &Order, gone: &BTreeSet<Digest>) -> Outcome {
+        let path = order.path.as_ref();
+        let before = self.tree.get(path).cloned();
+        let known = self.reported.get(path).cloned();
+        let as_expected = before.as_ref().map(Item::digest) == order.expected && before == known;
+        let here = order.new.as_ref().is_none_or(|new| {
+            let kept =
+                before.as_ref().map(|item| contents(item).collect::<BTreeSet<_>>()).unwrap_or_default();
+            gone.contains(&new.digest())
+                || contents(new).all(|digest| self.stored.contains(&digest) || kept.contains(&digest))
+        });
+        let change = Change { path: order.path.clone(), item: order.new.clone() };
+        let problem = if !as_expected {
+            Some("it changed meanwhile".to_owned())
+        } else if !here {
+            Some("its content is missing".to_owned())
+        } else {
+            before.iter().flat_map(contents).for_each(|digest| {
+                self.kept.insert(digest);
+            });
+            self.tree
+                .apply(std::slice::from_ref(&change))
+                .and_then(|()| self.reported.apply(&[change]))
+                .err()
+                .map(|error| error.to_string())
+        };
+        let now = self.reported.get(path).cloned();
+        Outcome { path: order.path.clone(), now, problem: problem.map(Problem::Other) }
+    }
+}
+
+fn contents(item: &Item) -> impl Iterator<Item = Digest> {
+    let files = item.walk(None).filter_map(|(_, item)| match item {
+        Item::File(file) if file.size > 0 => Some(file.digest),
+        _ => None,
+    });
+    files.collect::<Vec<_>>().into_iter()
+}
+
+struct World {
+    random: Random,
+    now: Instant,
+    session: Session,
+    sides: [Fake; 2],
+    connected: bool,
+    recorded: Tree,
+    flushed: BTreeSet<u64>,
+    written: u64,
+    /// Contents a person has written, and those a person has overwritten or deleted.
+    alive: BTreeSet<Digest>,
+    given_up: BTreeSet<Digest>,
+}
+
+impl World {
+    fn new(seed: u64, mode: Mode) -> Self {
+        let session = Session::new(
+            Settings { mode, strategy: Strategy::Manual, limits: LIMITS },
+            Tree::default(),
+            None,
+        );
+        let mut world = Self {
+            random: Random::new(seed),
+            now: Instant::ZERO,
+            session,
+            sides: [Fake::new(1), Fake::new(2)],
+            connected: true,
+            recorded: Tree::default(),
+            flushed: BTreeSet::new(),
+            written: 0,
+            alive: BTreeSet::new(),
+            given_up: BTreeSet::new(),
+        };
+        for side in Side::BOTH {
+            let effects = world.session.connected(side);
+            world.take(effects);
+        }
+        world
+    }
+
+    fn take(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Say(side, message) => self.sides[side as usize].inbox.push_back(message),
+                Effect::Record(changes) => self.recorded.apply(&changes).unwrap(),
+                Effect::Begin(_) => self.recorded = Tree::default(),
+                Effect::Flushed(token) => assert!(self.flushed.insert(token)),
+            }
+        }
+    }
+
+    fn deliver(&mut self, side: Side) {
+        if let Some(message) = self.sides[side as usize].outbox.pop_front() {
+            let effects = self.session.hear(side, message, self.now).unwrap();
+            self.take(effects);
+        }
+    }
+
+    fn tick(&mut self, by: u64) {
+        self.now += Duration::from_millis(by);
+        let effects = self.session.tick(self.now);
+        self.take(effects);
+    }
+
+    fn path(&mut self) -> RelPath {
+        let mut path: Option<RelPath> = None;
+        for _ in 0..=self.random.below(2) {
+            let name = [b'a' + u8::try_from(self.random.below(4)).unwrap()];
+            path = Some(RelPath::child(path.as_ref(), &name).unwrap());
+        }
+        path.unwrap()
+    }
+
+    fn edit(&mut self) {
+        let side = self.random.below(2);
+        let path = self.path();
+        let item = match self.random.below(10) {
+            0..=5 => {
+                self.written += 1;
+                let size = [1, 10, CHUNK + 1, 5 * CHUNK][self.random.below(4)];
+                let digest = Digest::from(blake3::hash(&self.written.to_le_bytes()));
+                Some(Item::File(File { size, executable: false, digest, stamp: Stamp::UNKNOWN }))
+            }
+            6 => Some(Item::Directory(Directory::empty())),
+            7 => {
+                // Moves something that is there.
+                let from = self.path();
+                let item = self.sides[side].tree.get(Some(&from)).cloned();
+                if item.is_none() || overlaps(Some(&from), Some(&path)) {
+                    return;
+                }
+                let before = self.sides[side].tree.clone();
+                self.sides[side].set(&from, None);
+                if self.sides[side]
+                    .tree
+                    .clone()
+                    .apply(&[Change { path: Some(path.clone()), item: item.clone() }])
+                    .is_err()
+                {
+                    self.sides[side].tree = before;
+                    return;
+                }
+                item
+            }
+            _ => None,
+        };
+        let fake = &mut self.sides[side];
+        let before: Vec<_> = fake.tree.get(Some(&path)).into_iter().flat_map(contents).collect();
+        let mut edited = fake.tree.clone();
+        if edited.apply(&[Change { path: Some(path), item: item.clone() }]).is_ok() {
+            fake.tree = edited;
+            self.given_up.extend(before);
+            self.alive.extend(item.iter().flat_map(contents));
+        }
+    }
+
+    fn disconnect(&mut self) {
+        let beta = &mut self.sides[1];
+        beta.inbox.clear();
+        beta.outbox.clear();
+        beta.attached = false;
+        self.connected = false;
+        self.session.lost(Side::Beta);
+    }
+
+    fn connect(&mut self) {
+        self.connected = true;
+        let effects = self.session.connected(Side::Beta);
+        self.take(effects);
+    }
+
+    fn step(&mut self) {
+        let side = self.random.below(2);
+        match self.random.below(100) {
+            0..=9 => self.edit(),
+            10..=49 if side == 0 || self.connected => self.sides[side].step(),
+            50..=84 if side == 0 || self.connected => self.deliver(Side::BOTH[side]),
+            85..=92 if side == 0 || self.connected => self.sides[side].report(),
+            93..=97 => self.tick(20),
+            98 if self.connected => self.disconnect(),
+            99 if !self.connected => self.connect(),
+            _ => {}
+        }
+    }
+
+    /// Lets everything come to rest, and says after how many rounds it had.
+    fn settle(&mut self) {
+        if !self.connected {
+            self.connect();
+        }
+        let token = self.written + 1_000_000;
+        let effects = self.session.flush(token, self.now);
+        self.take(effects);
+        for _ in 0..20_000 {
+            if self.flushed.contains(&token) {
+                return;
+            }
+            for side in Side::BOTH {
+                self.sides[side as usize].report();
+                self.sides[side as usize].step();
+                self.deliver(side);
+            }
+            self.tick(5);
+        }
+        panic!("never came to rest: {:#?}", self.session);
+    }
+
+    fn check(&self, conflicts: bool) {
+        let [alpha, beta] = &self.sides;
+        if !conflicts {
+            assert_eq!(self.session.conflicts, [], "nothing to disagree about");
+            assert_eq!(diff(&alpha.tree, &beta.tree), [], "the sides are equal");
+            assert_eq!(self.session.ancestor, alpha.tree, "and that is what is remembered");
+        }
+        let held: BTreeSet<_> = self
+            .sides
+            .iter()
+            .flat_map(|side| side.tree.root().into_iter().flat_map(contents).chain(side.kept.iter().copied()))
+            .collect();
+        for content in self.alive.difference(&self.given_up) {
+            assert!(held.contains(content), "{content} was lost");
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_the_sides_come_to_rest_and_nothing_is_lost() {
+    for seed in 0..400 {
+        for mode in [Mode::TwoWaySafe, Mode::TwoWayResolved] {
+            let mut world = World::new(seed, mode);
+            for _ in 0..600 {
+                world.step();
+            }
+            world.settle();
+            world.check(mode != Mode::TwoWayResolved);
+        }
+    }
+}

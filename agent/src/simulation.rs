@@ -1,0 +1,550 @@
+//! The whole engine on two simulated disks: people edit on both sides between any two calls, events are lost, disks
+//! fill up, connections break, processes and machines stop. Deterministic: a seed that fails, fails again.
+
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::disk::Identity;
+use crate::disk::sim::Fate;
+use crate::disk::sim::Random;
+use crate::disk::sim::Seen;
+use crate::disk::sim::SimDisk;
+use crate::disk::sim::SimMedium;
+use crate::disk::sim::Volume;
+use crate::journal::Bond;
+use crate::journal::Journal;
+use crate::journal::Root;
+use crate::look;
+use crate::look::Dirty;
+use crate::look::Look;
+use crate::look::Part;
+use crate::message::FromSide;
+use crate::message::ToSide;
+use crate::reconcile::Mode;
+use crate::reconcile::Side;
+use crate::replica::Replica;
+use crate::resolve::Strategy;
+use crate::rules;
+use crate::rules::Rules;
+use crate::safety::Limits;
+use crate::session::Effect;
+use crate::session::Session;
+use crate::session::Settings;
+use crate::versions;
+use crate::versions::Versions;
+
+/// Nothing is held.
+const LIMITS: Limits = Limits { deletions: u64::MAX, half_of: u64::MAX, conflicts: usize::MAX, samples: 0 };
+
+/// What people have written, and what became of it as far as they are to blame.
+#[derive(Default)]
+struct Oracle {
+    serial: u64,
+    /// Overwritten or deleted by a person who had it before them.
+    given_up: BTreeSet<Vec<u8>>,
+    written: BTreeSet<Vec<u8>>,
+    /// What would survive a crash, by side.
+    durable: [BTreeSet<Vec<u8>>; 2],
+    /// Lost in a crash before anybody made it last.
+    perished: BTreeSet<Vec<u8>>,
+}
+
+impl Oracle {
+    /// A person does something on one side.
+    fn edit(&mut self, random: &mut Random, volume: &mut Volume) {
+        let path = some_path(random);
+        match random.below(12) {
+            0..=3 => self.write(random, volume, &path, false),
+            4..=6 => self.write(random, volume, &path, true),
+            7 => drop(volume.make_directory(&path)),
+            8 | 9 => {
+                let gone = contents(volume, &path);
+                if volume.remove(&path).is_ok() {
+                    self.given_up.extend(gone);
+                }
+            }
+            10 => {
+                let from = some_path(random);
+                let gone = contents(volume, &path);
+                let inside = path.starts_with(&format!("{from}/")) || from.starts_with(&format!("{path}/"));
+                if from != path && !inside && volume.rename(&from, &path).is_ok() {
+                    self.given_up.extend(gone);
+                }
+            }
+            _ => {
+                if matches!(volume.see(&path), Some(Seen::File(..))) {
+                    drop(volume.set_executable(&path, random.below(2) == 0));
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, random: &mut Random, volume: &mut Volume, path: &str, save: bool) {
+        self.serial += 1;
+        let mut content = format!("{} ", self.serial).into_bytes();
+        content.resize([8, 8, 100, 5_000][random.below(4)], b'.');
+        let before = contents(volume, path);
+        let done = if save { volume.save(path, &content) } else { volume.write(path, &content) };
+        if done.is_ok() {
+            self.given_up.extend(before);
+            self.written.insert(content);
+        } else if contents(volume, path) != before {
+            // A disk that became full while a person wrote.
+            self.given_up.extend(before);
+        }
+    }
+
+    /// Everything on this side is about to be made to last.
+    fn synced(&mut self, side: Side, volume: &Volume) {
+        self.durable[side as usize] = everything(volume);
+    }
+
+    fn crashed(&mut self, side: Side, before: BTreeSet<Vec<u8>>, volume: &Volume) {
+        let after = everything(volume);
+        let durable = &self.durable[side as usize];
+        self.perished.extend(
+            before.into_iter().filter(|content| !after.contains(content) && !durable.contains(content)),
+        );
+        self.durable[side as usize] = after;
+    }
+}
+
+fn some_path(random: &mut Random) -> String {
+    let names = ["a", "b", "c", "d"];
+    let mut path = names[random.below(names.len())].to_owned();
+    for _ in 0..random.below(3) {
+        path.push('/');
+        path.push_str(names[random.below(names.len())]);
+    }
+    path
+}
+
+fn contents(volume: &Volume, path: &str) -> Vec<Vec<u8>> {
+    let inside = format!("{path}/");
+    let at = |other: &str| other == path || other.starts_with(&inside);
+    let all = volume.see_all().into_iter().filter(|(other, _)| at(other));
+    all.filter_map(|(_, seen)| if let Seen::File(content, _) = seen { Some(content) } else { None }).collect()
+}
+
+/// Every content on a side, in the folder and beside it.
+fn everything(volume: &Volume) -> BTreeSet<Vec<u8>> {
+    let all = volume.see_all().into_values().chain(volume.see_slots().into_values());
+    all.filter_map(|seen| if let Seen::File(content, _) = seen { Some(content) } else { None }).collect()
+}
+
+/// A side's machine.
+struct Machine {
+    disk: SimDisk,
+    replica: Option<Replica<SimDisk, SimMedium>>,
+    inbox: VecDeque<ToSide>,
+    outbox: VecDeque<FromSide>,
+}
+
+impl Machine {
+    fn open(&mut self, side: Side) {
+        let limits = versions::Limits { age: Duration::from_secs(1 << 30), bytes: u64::MAX };
+        let Ok(versions) = Versions::open(&self.disk, self.disk.medium(0), side, limits) else { return };
+        let rules = Rules::new(rules::Settings::default()).unwrap();
+        self.replica =
+            Some(Replica::new(self.disk.clone(), Look::new(look::Settings::default(), rules), versions));
+    }
+
+    fn forget(&mut self) {
+        self.replica = None;
+        self.inbox.clear();
+        self.outbox.clear();
+    }
+}
+
+/// What may go wrong, each about once in so many steps or calls; 0 for never.
+#[derive(Debug, Clone, Copy)]
+struct Weather {
+    /// Edits between two calls of ours.
+    edits: usize,
+    /// Calls that fail.
+    failures: usize,
+    /// Events that are lost.
+    lost_events: usize,
+    full_disk: usize,
+    disconnect: usize,
+    /// A process ends.
+    kill: usize,
+    /// A machine stops, and what was not synced may be gone.
+    crash: usize,
+}
+
+struct World {
+    random: Random,
+    weather: Weather,
+    now: Duration,
+    machines: [Machine; 2],
+    session: Option<Session>,
+    journal: Option<Journal<SimMedium>>,
+    mode: Mode,
+    /// Whether the session was told of its own side, and of the other.
+    hosted: bool,
+    connected: bool,
+    oracle: Arc<Mutex<Oracle>>,
+    flushed: BTreeSet<u64>,
+}
+
+impl World {
+    fn new(seed: u64, mode: Mode, weather: Weather) -> Self {
+        let machine = |number| {
+            let disk = SimDisk::new(seed.wrapping_mul(2) + number);
+            Machine { disk, replica: None, inbox: VecDeque::new(), outbox: VecDeque::new() }
+        };
+        let mut world = Self {
+            random: Random::new(seed),
+            weather,
+            now: Duration::ZERO,
+            machines: [machine(0), machine(1)],
+            session: None,
+            journal: None,
+            mode,
+            hosted: false,
+            connected: false,
+            oracle: Arc::default(),
+            flushed: BTreeSet::new(),
+        };
+        for side in Side::BOTH {
+            world.hook(side);
+        }
+        world
+    }
+
+    /// Between any two calls: an edit, or a failure.
+    fn hook(&mut self, side: Side) {
+        let oracle = Arc::clone(&self.oracle);
+        let weather = self.weather;
+        let mut random = Random::new(self.random.number());
+        self.machines[side as usize].disk.set_hook(move |volume, call| {
+            let mut oracle = oracle.lock().unwrap();
+            if weather.edits > 0 && random.below(weather.edits) == 0 {
+                oracle.edit(&mut random, volume);
+            }
+            if weather.failures > 0 && random.below(weather.failures) == 0 {
+                return Fate::Fail([Errno::IO, Errno::ACCESS, Errno::NOSPC, Errno::MFILE][random.below(4)]);
+            }
+            if call.name == "sync" {
+                oracle.synced(side, volume);
+            }
+            Fate::Go
+        });
+    }
+
+    fn chance(&mut self, one_in: usize) -> bool {
+        one_in > 0 && self.random.below(one_in) == 0
+    }
+
+    fn machine(&mut self, side: Side) -> &mut Machine {
+        &mut self.machines[side as usize]
+    }
+
+    /// Whatever is not running is started, as a supervisor would.
+    fn start(&mut self) {
+        for side in Side::BOTH {
+            if self.machine(side).replica.is_none() {
+                self.machine(side).open(side);
+            }
+        }
+        if self.session.is_none() {
+            let medium = self.machine(Side::Alpha).disk.medium(1);
+            let Ok((journal, _)) = Journal::open(medium) else { return };
+            let bound = journal.bond().map(|bond| [identity(bond.alpha), identity(bond.beta)]);
+            self.session = Some(Session::new(
+                Settings { mode: self.mode, strategy: Strategy::Manual, limits: LIMITS },
+                journal.tree().clone(),
+                bound,
+            ));
+            self.journal = Some(journal);
+            self.hosted = false;
+        }
+        if !self.hosted && self.machine(Side::Alpha).replica.is_some() {
+            self.hosted = true;
+            self.tell(|session, _| session.connected(Side::Alpha));
+        }
+        let ready = self.machines.iter().all(|machine| machine.replica.is_some());
+        if !self.connected && ready && self.session.is_some() {
+            self.connected = true;
+            self.tell(|session, _| session.connected(Side::Beta));
+        }
+    }
+
+    fn tell(&mut self, act: impl FnOnce(&mut Session, Duration) -> Vec<Effect>) {
+        let Some(session) = &mut self.session else { return };
+        let effects = act(session, self.now);
+        for effect in effects {
+            match effect {
+                Effect::Say(Side::Beta, _) if !self.connected => {}
+                Effect::Say(side, message) => self.machine(side).inbox.push_back(message),
+                Effect::Begin([alpha, beta]) => {
+                    let bond =
+                        Bond { alpha: root(alpha), beta: root(beta), rules: crate::entry::Digest([0; 32]) };
+                    if self.journal.as_mut().is_some_and(|journal| journal.bind(bond).is_err()) {
+                        self.stop_host();
+                        return;
+                    }
+                }
+                Effect::Record(changes) => {
+                    let Some(journal) = &mut self.journal else { continue };
+                    if journal.record(changes).is_err() || journal.commit().is_err() {
+                        // As the product does: a journal that cannot be written ends the session.
+                        self.stop_host();
+                        return;
+                    }
+                }
+                Effect::Flushed(token) => drop(self.flushed.insert(token)),
+            }
+        }
+    }
+
+    fn deliver(&mut self, side: Side) {
+        let Some(message) = self.machine(side).outbox.pop_front() else { return };
+        if self.session.is_none() {
+            return;
+        }
+        let mut nonsense = None;
+        self.tell(|session, now| {
+            session.hear(side, message, now).unwrap_or_else(|error| {
+                nonsense = Some(error);
+                Vec::new()
+            })
+        });
+        assert!(nonsense.is_none(), "an honest side was called a liar: {nonsense:?}");
+    }
+
+    fn work(&mut self, side: Side) {
+        let now = self.now;
+        let machine = self.machine(side);
+        let Some(message) = machine.inbox.pop_front() else { return };
+        let mut said = Vec::new();
+        if let Some(replica) = &mut machine.replica {
+            replica.hear(message, &mut (), now, &mut said).expect("an honest session makes sense");
+        }
+        machine.outbox.extend(said);
+    }
+
+    fn look(&mut self, side: Side) {
+        let now = self.now;
+        let (lost, everything) = (self.chance(self.weather.lost_events), self.random.below(40) == 0);
+        let machine = self.machine(side);
+        let mut dirty = Dirty::nowhere();
+        for directory in machine.disk.user(Volume::take_changed) {
+            dirty.add(directory, Part::Listing);
+        }
+        if lost {
+            dirty = Dirty::nowhere();
+        }
+        if everything {
+            dirty = Dirty::All;
+        }
+        let mut said = Vec::new();
+        if let Some(replica) = &mut machine.replica {
+            replica.look(dirty, &mut (), now, &mut said);
+        }
+        machine.outbox.extend(said);
+    }
+
+    fn disconnect(&mut self) {
+        self.connected = false;
+        if let Some(session) = &mut self.session {
+            session.lost(Side::Beta);
+        }
+        let beta = self.machine(Side::Beta);
+        beta.inbox.clear();
+        beta.outbox.clear();
+        if let Some(replica) = &mut beta.replica {
+            replica.detach();
+        }
+    }
+
+    fn stop_host(&mut self) {
+        self.disconnect();
+        self.session = None;
+        self.journal = None;
+        self.machine(Side::Alpha).forget();
+    }
+
+    fn stop(&mut self, side: Side, crash: bool) {
+        match side {
+            Side::Alpha => self.stop_host(),
+            Side::Beta => {
+                self.disconnect();
+                self.machine(Side::Beta).forget();
+            }
+        }
+        let disk = self.machine(side).disk.clone();
+        if crash {
+            let before = disk.user(|volume| everything(volume));
+            disk.restart();
+            let oracle = Arc::clone(&self.oracle);
+            disk.user(|volume| oracle.lock().unwrap().crashed(side, before, volume));
+        } else {
+            disk.revive();
+        }
+    }
+
+    fn step(&mut self) {
+        self.start();
+        let side = Side::BOTH[self.random.below(2)];
+        let weather = self.weather;
+        if self.chance(weather.disconnect) {
+            self.disconnect();
+        } else if self.chance(weather.kill) {
+            self.stop(side, false);
+        } else if self.chance(weather.crash) {
+            self.stop(side, true);
+        } else if self.chance(weather.full_disk) {
+            let room = self.random.below(3) > 0;
+            self.machine(side).disk.user(|volume| volume.limit((!room).then_some(100)));
+        }
+        match self.random.below(20) {
+            0 => {
+                let oracle = Arc::clone(&self.oracle);
+                let mut random = Random::new(self.random.number());
+                self.machine(side).disk.user(|volume| oracle.lock().unwrap().edit(&mut random, volume));
+            }
+            1..=8 => self.work(side),
+            9..=15 => self.deliver(side),
+            16 | 17 => self.look(side),
+            _ => self.pass(20),
+        }
+    }
+
+    fn pass(&mut self, milliseconds: u64) {
+        self.now += Duration::from_millis(milliseconds);
+        for side in Side::BOTH {
+            self.machine(side)
+                .disk
+                .user(|volume| volume.advance(i64::try_from(milliseconds).unwrap() * 1_000_000));
+        }
+        self.tell(Session::tick);
+        // A person who always says yes.
+        if let Some(session) = &mut self.session
+            && let Some(halt) = session.halt()
+        {
+            session.accept(halt);
+        }
+    }
+
+    /// The weather clears: everything has to come to rest.
+    fn settle(&mut self) {
+        for side in Side::BOTH {
+            let disk = &self.machine(side).disk;
+            disk.clear_hook();
+            disk.user(|volume| volume.limit(None));
+        }
+        self.weather = Weather::CALM;
+        self.start();
+        let token = u64::MAX;
+        self.tell(|session, now| session.flush(token, now));
+        for _ in 0..10_000 {
+            self.start();
+            for side in Side::BOTH {
+                self.look(side);
+                self.work(side);
+                self.deliver(side);
+                self.deliver(side);
+            }
+            self.pass(20);
+            if self.flushed.contains(&token) {
+                return;
+            }
+        }
+        panic!("never came to rest: {}", self.session.as_ref().map(Session::explain).unwrap_or_default());
+    }
+
+    fn check(&mut self) {
+        let [alpha, beta] = [0, 1].map(|index| self.machines[index].disk.user(|volume| volume.see_all()));
+        if self.mode == Mode::TwoWayResolved {
+            assert_eq!(alpha, beta, "the sides are equal");
+        }
+        let mut held = BTreeSet::new();
+        for machine in &self.machines {
+            held.extend(machine.disk.user(|volume| everything(volume)));
+        }
+        let oracle = self.oracle.lock().unwrap();
+        for content in &oracle.written {
+            let excused = oracle.given_up.contains(content) || oracle.perished.contains(content);
+            assert!(
+                excused || held.contains(content),
+                "`{}` was lost",
+                String::from_utf8_lossy(&content[..8])
+            );
+        }
+    }
+}
+
+impl Weather {
+    const CALM: Self =
+        Self { edits: 0, failures: 0, lost_events: 0, full_disk: 0, disconnect: 0, kill: 0, crash: 0 };
+}
+
+fn root(identity: Identity) -> Root {
+    Root { device: identity.device, inode: identity.inode, born: identity.born, nonce: [0; 16] }
+}
+
+fn identity(root: Root) -> Identity {
+    Identity { device: root.device, inode: root.inode, born: root.born }
+}
+
+fn run(seed: u64, mode: Mode, weather: Weather, steps: usize) {
+    eprintln!("seed {seed}, {}", mode.name());
+    let mut world = World::new(seed, mode, weather);
+    for _ in 0..steps {
+        world.step();
+    }
+    world.settle();
+    world.check();
+}
+
+/// 60 histories of each kind and mode; in the nightly run 2,500, which is 15,000 in all.
+#[expect(clippy::disallowed_methods, reason = "how thorough a test is comes from outside")]
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    match (number("NEXUS_SIMULATION_SEED"), number("NEXUS_NIGHTLY")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, Some(1)) => 0..2_500,
+        _ => 0..60,
+    }
+}
+
+#[test]
+fn on_a_calm_day() {
+    for seed in seeds() {
+        run(seed, Mode::TwoWayResolved, Weather::CALM, 1_500);
+        run(seed, Mode::TwoWaySafe, Weather::CALM, 1_500);
+    }
+}
+
+#[test]
+fn while_everybody_edits() {
+    for seed in seeds() {
+        let weather = Weather { edits: 60, lost_events: 5, ..Weather::CALM };
+        run(seed, Mode::TwoWayResolved, weather, 1_500);
+        run(seed, Mode::TwoWaySafe, weather, 1_500);
+    }
+}
+
+#[test]
+fn in_a_storm() {
+    for seed in seeds() {
+        let weather = Weather {
+            edits: 80,
+            failures: 100,
+            lost_events: 5,
+            full_disk: 150,
+            disconnect: 150,
+            kill: 300,
+            crash: 300,
+        };
+        run(seed, Mode::TwoWayResolved, weather, 1_500);
+        run(seed, Mode::TwoWaySafe, weather, 1_500);
+    }
+}
