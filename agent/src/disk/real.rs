@@ -51,7 +51,7 @@ pub const STAGING: &[u8] = b".nexus-stage";
 /// Where the staging area is. It has to be on the folder's own mount.
 #[derive(Debug, Clone)]
 pub enum StageAt {
-    /// In the folder, as [`STAGING`].
+    /// In the folder, under a name that no scan reports.
     Inside,
     /// In this directory, which is ours alone.
     Beside(PathBuf),
