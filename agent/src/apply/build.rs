@@ -88,9 +88,7 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
         if let Some(id) = self.moving.get(&digest).filter(|_| free) {
             return Ok(Slot::Taken(*id));
         }
-        if self.versions.claims(slot) {
-            return Err(Problem::Refused("what was there before could not be put away".to_owned()));
-        }
+        self.versions.put_away(self.disk, slot)?;
         if self.disk.stat(slot.into())?.is_none() {
             match new {
                 Item::Symlink(target) => self.disk.stage_link(slot, target.as_bytes())?,

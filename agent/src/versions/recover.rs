@@ -88,6 +88,28 @@ impl<M: Medium> Versions<M> {
         }
     }
 
+    /// Tries again what failed while content was exchanged: the slot is free afterwards, or holds that content. Until then
+    /// what was displaced would be taken for it.
+    ///
+    /// # Errors
+    /// As the kernel says; the slot is not to be used.
+    pub(crate) fn put_away(&mut self, disk: &impl Disk, slot: Slot) -> io::Result<()> {
+        let announced = self.entries.values().find(|entry| entry.place == Place::Announced(slot));
+        let Some(Version { id, what, cause, .. }) = announced.map(|entry| entry.version.clone()) else {
+            return Ok(());
+        };
+        let Some(facts) = disk.stat(slot.into())? else { return self.forget(id) };
+        let digest = content::digest(disk, slot.into(), &facts)?;
+        if digest.is_some_and(|digest| slot == Slot::Whole(digest)) {
+            return self.forget(id);
+        }
+        let found = describe(disk, slot.into(), &facts)?;
+        if found != what {
+            self.amend(id, found, facts.modified, cause)?;
+        }
+        self.keep(disk, id, slot)
+    }
+
     /// Makes a version of what is in a slot: the announced one, if it is that.
     fn adopt(
         &mut self,

@@ -1,6 +1,7 @@
 //! What a batch does when nobody interferes.
 
 use super::*;
+use crate::disk::sim::Fate;
 use crate::versions::Cause;
 
 #[test]
@@ -134,7 +135,7 @@ fn a_rename_reads_nothing() {
     let transitions = world.transitions([("from", None), ("to", Some(file("content")))]);
     world.disk.set_hook(|_, call| {
         assert!(!["read", "stage", "write"].contains(&call.name), "{call:?}");
-        crate::disk::sim::Fate::Go
+        Fate::Go
     });
     assert!(missing(&world.disk, &transitions, &()).unwrap().is_empty());
     assert_eq!(problems(&world.apply(&transitions)), [""; 0]);
@@ -222,13 +223,11 @@ fn what_the_system_refuses_is_reported_with_its_path_and_changes_nothing() {
         for failing in 0..count {
             let (mut world, transitions) = mixed::world(1);
             let first = calls(&world);
-            world.disk.set_hook(move |_, call| {
-                if call.number == first + failing {
-                    crate::disk::sim::Fate::Fail(errno)
-                } else {
-                    crate::disk::sim::Fate::Go
-                }
-            });
+            world.disk.set_hook(
+                move |_, call| {
+                    if call.number == first + failing { Fate::Fail(errno) } else { Fate::Go }
+                },
+            );
             let outcomes = world.apply(&transitions);
             world.disk.clear_hook();
             let context = format!("{errno:?} at call {failing}: {:?}", problems(&outcomes));
@@ -275,4 +274,21 @@ fn a_version_comes_back_as_an_edit_and_what_stood_there_is_kept() {
     let error = restore(&world.disk, &mut world.versions, id, 11).unwrap_err();
     assert_eq!(error.to_string(), "`d/f` is a directory now");
     assert!(world.disk.slots().unwrap().iter().all(|slot| matches!(slot, Slot::Kept(_))));
+}
+
+#[test]
+fn what_could_not_be_put_away_is_put_away_before_its_slot_is_used() {
+    let mut world = World::new(6, |volume| volume.write("edit", b"one").unwrap());
+    world.stage(&["two"]);
+    let transitions = world.transitions([("edit", Some(file("two")))]);
+    world.disk.set_hook(|_, call| if call.name == "shift" { Fate::Fail(Errno::IO) } else { Fate::Go });
+    assert_ne!(problems(&world.apply(&transitions)), [""; 0]);
+    world.disk.clear_hook();
+    let transitions = world.transitions([("other", Some(file("two")))]);
+    assert_eq!(problems(&world.apply(&transitions)), ["Some(`other`): its content has not arrived"]);
+    world.stage(&["two"]);
+    assert_eq!(problems(&world.apply(&transitions)), [""; 0]);
+    assert_eq!((world.see("edit"), world.see("other")), (text("two"), text("two")));
+    let kept: Vec<_> = world.kept().into_iter().map(|(version, seen)| (version.path, Some(seen))).collect();
+    assert_eq!(kept, [(Some(path("edit")), text("one"))]);
 }
