@@ -394,7 +394,8 @@ impl Session {
         self.effects()
     }
 
-    /// Has both sides look at everything and answers with [`Effect::Flushed`] when they are equal.
+    /// Has both sides look at everything and answers with [`Effect::Flushed`] when they are equal: never while
+    /// everything is halted.
     pub fn flush(&mut self, token: u64, now: Instant) -> Vec<Effect> {
         self.flushes.push(Flush { token, open: Side::BOTH.into() });
         for side in Side::BOTH {
@@ -566,6 +567,7 @@ impl Session {
         }
         let idle = attached
             && !self.stale
+            && self.halt.is_none()
             && self.batches.is_empty()
             && self.deferred.is_empty()
             && self.replicas.iter().all(|replica| replica.queue.is_empty());

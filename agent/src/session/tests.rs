@@ -316,6 +316,10 @@ impl World {
                 self.deliver(side);
             }
             self.tick(5);
+            // A person who always says yes.
+            if let Some(halt) = self.session.halt() {
+                self.session.accept(halt);
+            }
         }
         panic!("never came to rest: {:#?}", self.session);
     }
@@ -350,4 +354,35 @@ fn whatever_happens_the_sides_come_to_rest_and_nothing_is_lost() {
             world.check(mode != Mode::TwoWayResolved);
         }
     }
+}
+
+#[test]
+fn a_flush_is_not_answered_while_everything_is_halted() {
+    let mut world = World::new(1, Mode::TwoWaySafe);
+    for name in ["a", "b"] {
+        let path = RelPath::parse(name.as_bytes()).unwrap();
+        world.sides[0].set(&path, Some(Item::Directory(Directory::empty())));
+    }
+    world.settle();
+    world.sides[1].tree = Tree::with_root(Some(Item::Directory(Directory::empty())));
+    let effects = world.session.flush(7, world.now);
+    world.take(effects);
+    for _ in 0..100 {
+        for side in Side::BOTH {
+            world.sides[side as usize].step();
+            world.deliver(side);
+        }
+        world.tick(20);
+    }
+    let halt = world.session.halt().expect("a side was emptied");
+    assert!(!world.flushed.contains(&7));
+    assert!(world.session.accept(halt));
+    for _ in 0..100 {
+        world.tick(20);
+        for side in Side::BOTH {
+            world.sides[side as usize].step();
+            world.deliver(side);
+        }
+    }
+    assert!(world.flushed.contains(&7));
 }
