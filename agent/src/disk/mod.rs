@@ -197,7 +197,7 @@ impl Slot {
     }
 
     /// The slot a name in the staging area stands for.
-    fn staged(name: &[u8]) -> Option<Self> {
+    pub(crate) fn staged(name: &[u8]) -> Option<Self> {
         let (kind, rest) = std::str::from_utf8(name).ok()?.split_once('-')?;
         match kind {
             "part" => number(rest).map(Self::Part),
