@@ -5,6 +5,7 @@
 //! Whatever cannot be read otherwise (damage, another version) is dropped whole: without an ancestor nothing can look
 //! deleted, so the worst that follows is a question too many.
 
+#[cfg(test)]
 mod memory;
 
 use std::io;
@@ -22,6 +23,7 @@ use crate::tree::Item;
 use crate::tree::Tree;
 use crate::tree::TreeError;
 
+#[cfg(test)]
 pub use memory::Memory;
 
 /// Raise this whenever [`Record`], or the form of an [`Item`], changes: an old reader drops what a new one wrote, and

@@ -9,6 +9,7 @@
 mod dirty;
 mod pace;
 mod read;
+mod ruled;
 mod scan;
 
 use std::collections::HashMap;

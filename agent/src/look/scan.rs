@@ -6,7 +6,6 @@ use std::hash::DefaultHasher;
 use std::hash::Hash as _;
 use std::hash::Hasher as _;
 use std::io;
-use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +26,6 @@ use crate::look::read::Outcome;
 use crate::path::RelPath;
 use crate::rules::ENVIRONMENT;
 use crate::rules::GITIGNORE;
-use crate::rules::RULES_SIZE_MAX;
 use crate::rules::Verdict;
 use crate::tree::Change;
 use crate::tree::DEPTH_MAX;
@@ -39,15 +37,13 @@ use crate::tree::Name;
 use crate::tree::Stamp;
 use crate::tree::Tree;
 
-/// Where git keeps rules that are not committed, from the root.
+/// Where git is, from the root.
 const GIT: &[u8] = b".git";
-const INFO: &[u8] = b".git/info";
-const EXCLUDE: &[u8] = b".git/info/exclude";
 
 pub(super) struct Scan<'a, D, S> {
-    look: &'a mut Look,
-    disk: &'a D,
-    sentry: &'a mut S,
+    pub(super) look: &'a mut Look,
+    pub(super) disk: &'a D,
+    pub(super) sentry: &'a mut S,
     /// The root's device; another one is a mount.
     device: u64,
     now: Duration,
@@ -292,9 +288,8 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
 
     /// Lets go of what is no carried directory any more.
     fn compare(&mut self, path: &RelPath, old: Option<&Item>, new: Option<&Item>) {
-        if old.is_some_and(|old| old.as_directory().is_some())
-            && !new.is_some_and(|new| new.as_directory().is_some())
-        {
+        let is_directory = |item: Option<&Item>| item.is_some_and(|item| item.as_directory().is_some());
+        if is_directory(old) && !is_directory(new) {
             self.sentry.leave(path);
             self.look.rules.forget(path);
             self.look.inodes.remove(&key(path));
@@ -359,7 +354,11 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
                 self.compare(&gone, Some(item), None);
             }
         }
-        Ok(Item::Directory(Directory::from_children(children)))
+        // What is as it was stays the very same in memory.
+        match old.filter(|old| is_same(old, &children)) {
+            Some(old) => Ok(Item::Directory(old.clone())),
+            None => Ok(Item::Directory(Directory::from_children(children))),
+        }
     }
 
     fn child(
@@ -473,53 +472,17 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
         self.look.pace.trouble(path, self.now);
         problem(&format!("it cannot be read: {error}"))
     }
+}
 
-    /// Reads the rules in a directory that was listed; says whether they have changed.
-    fn read_rules(&mut self, directory: Option<&RelPath>, listing: &Listing) -> bool {
-        let here = listing.iter().any(|(name, _)| **name == *GITIGNORE);
-        let text = match RelPath::child(directory, GITIGNORE) {
-            Ok(path) if here => match self.read_text(&path) {
-                Ok(text) => text,
-                // The rules stay as they were: what they are about is unknown, not absent.
-                Err(_) => return false,
-            },
-            _ => None,
-        };
-        self.look.rules.set_gitignore(directory, text.as_deref())
-    }
-
-    /// Reads git's own rules; says whether they have changed. Git's bursts are watched along the way.
-    fn read_info(&mut self) -> bool {
-        let [git, info, exclude] =
-            [GIT, INFO, EXCLUDE].map(|path| RelPath::parse(path).expect("these are paths inside a folder"));
-        for directory in [&git, &info] {
-            if matches!(self.disk.stat(At::Path(directory)), Ok(Some(facts)) if facts.kind == Kind::Directory)
-            {
-                self.sentry.enter(Some(directory));
-            }
-        }
-        match self.read_text(&exclude) {
-            Ok(text) => self.look.rules.set_info(text.as_deref()),
-            Err(_) => false,
-        }
-    }
-
-    /// The text of a file of rules; `None` when there is none, or nothing that could be one.
-    fn read_text(&self, path: &RelPath) -> io::Result<Option<Vec<u8>>> {
-        match self.disk.stat(At::Path(path))? {
-            Some(facts) if facts.kind == Kind::File && facts.size <= RULES_SIZE_MAX as u64 => {}
-            _ => return Ok(None),
-        }
-        let mut text = Vec::new();
-        self.disk.open(At::Path(path))?.0.take(RULES_SIZE_MAX as u64).read_to_end(&mut text)?;
-        Ok(Some(text))
-    }
-
-    /// Whether the listing is that of a Python environment nobody wants carried.
-    fn is_environment(&self, path: Option<&RelPath>, listing: &Listing) -> bool {
-        listing.iter().any(|(name, _)| **name == *ENVIRONMENT)
-            && path.is_some_and(|path| self.look.rules.reason(path, true).is_none())
-    }
+/// Whether a directory holds exactly these children, stamps included.
+fn is_same(directory: &Directory, children: &[(Name, Item)]) -> bool {
+    let same = |old: &Item, new: &Item| match (old, new) {
+        (Item::Directory(old), Item::Directory(new)) => old.is_same(new),
+        (Item::File(old), Item::File(new)) => old == new && old.stamp == new.stamp,
+        _ => old == new,
+    };
+    directory.len() == children.len()
+        && directory.iter().zip(children).all(|(old, new)| old.0 == new.0 && same(&old.1, &new.1))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "what stands at a path is always optional")]

@@ -59,7 +59,7 @@ impl Scene {
     fn settle(&mut self, mut dirty: Dirty) -> Vec<String> {
         let before = self.look.tree.clone();
         while let Some(again) = self.dirty(std::mem::take(&mut dirty)).again {
-            thread::sleep(again.saturating_sub(self.clock.elapsed()));
+            thread::park_timeout(again.saturating_sub(self.clock.elapsed()));
         }
         said(&diff(&before, &self.look.tree))
     }
@@ -376,7 +376,7 @@ fn a_file_that_is_written_all_the_time_is_never_taken_torn() {
                     return;
                 }
                 file.write_all_at(&content(generation), 0).unwrap();
-                thread::sleep(Duration::from_millis(u64::from(generation % 7)));
+                thread::park_timeout(Duration::from_millis(u64::from(generation % 7)));
             }
         });
         let deadline = std::time::Instant::now() + Duration::from_secs(2);

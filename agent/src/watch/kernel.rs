@@ -93,10 +93,10 @@ impl Kernel {
         };
         let place = directory.cloned().map(Arc::new);
         // The kernel gives one directory one watch, wherever it was moved to.
-        if let Some(Some(before)) = self.by_watch.insert(watch, place.clone()) {
-            if self.by_path.get(&before) == Some(&watch) {
-                self.by_path.remove(&before);
-            }
+        if let Some(Some(before)) = self.by_watch.insert(watch, place.clone())
+            && self.by_path.get(&before) == Some(&watch)
+        {
+            self.by_path.remove(&before);
         }
         let other = match place {
             Some(place) => self.by_path.insert(place, watch),
