@@ -231,6 +231,53 @@ fn the_same_length_in_the_same_tick_is_noticed() {
 }
 
 #[test]
+fn of_two_edits_the_later_stands_and_the_earlier_is_not_lost() {
+    let start = World::new(9, |volume| volume.write("f", b"old").unwrap());
+    start.stage(&["incoming"]);
+    let transitions = start.transitions([("f", Some(file("incoming")))]);
+    let run = |acts: [fn(&mut Volume, &str); 2], at: [u64; 2]| {
+        let mut world = start.copy();
+        let first = world.disk.calls();
+        let over = std::sync::Arc::new(std::sync::Mutex::new(None));
+        let note = over.clone();
+        world.disk.set_hook(move |volume, call| {
+            for turn in [0, 1] {
+                if call.number == first + at[turn] {
+                    *note.lock().unwrap() = volume.see("f");
+                    acts[turn](volume, ["edit one", "edit two"][turn]);
+                }
+            }
+            Fate::Go
+        });
+        world.apply(&transitions);
+        let calls = world.disk.calls() - first;
+        world.disk.clear_hook();
+        let over = over.lock().unwrap().clone();
+        (world, over, calls)
+    };
+    let write: fn(&mut Volume, &str) = |volume, content| volume.write("f", content.as_bytes()).unwrap();
+    let save: fn(&mut Volume, &str) = |volume, content| volume.save("f", content.as_bytes()).unwrap();
+    for acts in [[write, write], [write, save], [save, write], [save, save]] {
+        let mut at = [0, 0];
+        loop {
+            let (world, over, calls) = run(acts, at);
+            if at[1] < calls {
+                assert_eq!(world.see("f"), text("edit two"), "{at:?}");
+                let kept = world.kept();
+                let there = over == text("edit one")
+                    || kept.iter().any(|(_, seen)| Some(seen) == text("edit one").as_ref());
+                assert!(there, "{at:?}: {kept:?}");
+                at[1] += 1;
+            } else if at[0] < calls {
+                at = [at[0] + 1, at[0] + 1];
+            } else {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn every_safeguard_is_needed() {
     let without = |leave_out: fn(&mut Rules)| {
         let mut rules = Rules::ALL;
