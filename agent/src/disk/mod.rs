@@ -11,6 +11,7 @@ mod facts;
 mod order;
 mod real;
 mod rename;
+mod room;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 
@@ -31,8 +32,8 @@ pub use facts::Kind;
 pub use facts::Owner;
 pub use real::Folder;
 pub use real::Reading;
-pub use real::StageAt;
 pub use real::Writing;
+pub use room::StageAt;
 
 /// A directory's names, each with what is known of it; what went away while it was read is left out.
 pub type Listing = Vec<(Name, io::Result<Facts>)>;

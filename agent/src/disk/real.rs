@@ -10,8 +10,6 @@ use std::io::Write;
 use std::os::fd::AsFd as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
@@ -41,21 +39,12 @@ use crate::disk::order;
 use crate::disk::order::Order;
 use crate::disk::rename;
 use crate::disk::rename::Spot;
+use crate::disk::room::Room;
+use crate::disk::room::STAGING;
+use crate::disk::room::StageAt;
 use crate::files;
 use crate::files::Root;
 use crate::path::RelPath;
-
-/// The staging area's name when it is inside the folder: never listed, never a path of the tree.
-pub const STAGING: &[u8] = b".nexus-stage";
-
-/// Where the staging area is. It has to be on the folder's own mount.
-#[derive(Debug, Clone)]
-pub enum StageAt {
-    /// In the folder, under a name that no scan reports.
-    Inside,
-    /// In this directory, which is ours alone.
-    Beside(PathBuf),
-}
 
 /// A folder on a real disk, with its staging area and its kept files.
 #[derive(Debug)]
@@ -73,13 +62,6 @@ pub struct Folder {
 
 /// How many files may be on their way to the disk at once: each is a descriptor.
 const PENDING: usize = 32;
-
-/// A directory of ours, made when it is needed.
-#[derive(Debug)]
-struct Room {
-    at: StageAt,
-    handle: Mutex<Option<Arc<OwnedFd>>>,
-}
 
 /// A file that is open for reading.
 #[derive(Debug)]
@@ -102,8 +84,8 @@ impl Folder {
         let kind = rustix::fs::fstatfs(root.directory())?.f_type as u64;
         Ok(Self {
             root,
-            staging: Room { at: staging, handle: Mutex::default() },
-            kept: Room { at: StageAt::Beside(kept.to_owned()), handle: Mutex::default() },
+            staging: Room::at(staging),
+            kept: Room::at(StageAt::Beside(kept.to_owned())),
             order: Order::of(kind),
             exchanges: AtomicBool::new(exchanges(kind)),
             user: Owner {
@@ -425,55 +407,6 @@ impl Drop for Folder {
         if matches!(self.staging.at, StageAt::Inside) {
             let _ = rustix::fs::unlinkat(self.root.directory(), STAGING, AtFlags::REMOVEDIR);
         }
-    }
-}
-
-impl Room {
-    /// Does something in the room; makes it first, and again when somebody has removed it.
-    fn with<T>(&self, root: &Root, act: impl Fn(&OwnedFd) -> rustix::io::Result<T>) -> io::Result<T> {
-        let existing = self.existing(root)?;
-        let handle = match existing {
-            Some(handle) => handle,
-            None => self.make(root)?,
-        };
-        match act(&handle) {
-            Err(Errno::NOENT) if rustix::fs::fstat(&*handle)?.st_nlink == 0 => {
-                *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                Ok(act(&*self.make(root)?)?)
-            }
-            done => Ok(done?),
-        }
-    }
-
-    fn make(&self, root: &Root) -> io::Result<Arc<OwnedFd>> {
-        match &self.at {
-            StageAt::Inside => {
-                match rustix::fs::mkdirat(root.directory(), STAGING, Mode::from_raw_mode(0o700)) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            StageAt::Beside(path) => std::fs::create_dir_all(path)?,
-        }
-        self.existing(root)?.ok_or_else(|| Errno::NOENT.into())
-    }
-
-    fn existing(&self, root: &Root) -> io::Result<Option<Arc<OwnedFd>>> {
-        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
-        if handle.is_none() {
-            let opened = match &self.at {
-                StageAt::Inside => {
-                    rustix::fs::openat(root.directory(), STAGING, files::DIRECTORY, Mode::empty())
-                }
-                StageAt::Beside(path) => rustix::fs::open(path, files::DIRECTORY, Mode::empty()),
-            };
-            match opened {
-                Ok(opened) => *handle = Some(Arc::new(opened)),
-                Err(Errno::NOENT) => return Ok(None),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(handle.clone())
     }
 }
 

@@ -3,16 +3,14 @@
 //! Before every call a [`Hook`] decides: let a user change something first, fail the call, or crash. Deterministic from
 //! a seed.
 
+mod medium;
+mod open;
 mod random;
 mod user;
 mod volume;
 
 use std::fmt;
 use std::io;
-use std::io::Read;
-use std::io::Seek;
-use std::io::SeekFrom;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -21,7 +19,6 @@ use std::sync::PoisonError;
 use rustix::io::Errno;
 
 use crate::disk::At;
-use crate::disk::Content;
 use crate::disk::Disk;
 use crate::disk::Facts;
 use crate::disk::Identity;
@@ -29,12 +26,15 @@ use crate::disk::Kind;
 use crate::disk::Listing;
 use crate::disk::Owner;
 use crate::disk::Slot;
-use crate::log::Medium;
 use crate::path::RelPath;
 use crate::tree::Name;
 
+use medium::Sheet;
 use volume::Body;
 
+pub use medium::SimMedium;
+pub use open::SimReading;
+pub use open::SimWriting;
 pub use random::Random;
 pub use user::Held;
 pub use user::Seen;
@@ -88,35 +88,6 @@ struct Shared {
     apart: bool,
     unordered: bool,
     sheets: Vec<Sheet>,
-}
-
-/// A log's bytes.
-#[derive(Default, Clone)]
-struct Sheet {
-    bytes: Vec<u8>,
-    safe: usize,
-}
-
-/// A log's file on a simulated disk.
-#[derive(Clone)]
-pub struct SimMedium {
-    disk: SimDisk,
-    sheet: usize,
-}
-
-/// An open file.
-pub struct SimReading {
-    disk: SimDisk,
-    key: u64,
-    at: u64,
-    path: Option<RelPath>,
-}
-
-/// A file that is being written in the staging area.
-pub struct SimWriting {
-    disk: SimDisk,
-    key: u64,
-    part: Slot,
 }
 
 impl SimDisk {
@@ -180,11 +151,7 @@ impl SimDisk {
         let mut shared = self.lock();
         let Shared { volume, sheets, .. } = &mut *shared;
         volume.crash();
-        for sheet in sheets {
-            let keep = sheet.safe + volume.random.below(sheet.bytes.len() - sheet.safe + 1);
-            sheet.bytes.truncate(keep);
-            sheet.safe = keep;
-        }
+        sheets.iter_mut().for_each(|sheet| sheet.crash(&mut volume.random));
         shared.crashed = false;
     }
 
@@ -200,7 +167,7 @@ impl SimDisk {
             shared.sheets.push(Sheet::default());
         }
         drop(shared);
-        SimMedium { disk: self.clone(), sheet }
+        SimMedium::new(self.clone(), sheet)
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -234,11 +201,6 @@ impl SimDisk {
         }
         shared.volume.advance(50_000);
         Ok(shared)
-    }
-
-    fn reading(&self, key: u64, at: At<'_>) -> SimReading {
-        let path = if let At::Path(path) = at { Some(path.clone()) } else { None };
-        SimReading { disk: self.clone(), key, at: 0, path }
     }
 }
 
@@ -347,7 +309,7 @@ impl Disk for SimDisk {
             inode.opens += 1;
         }
         drop(shared);
-        Ok((self.reading(key, at), facts))
+        Ok((SimReading::new(self.clone(), key, at), facts))
     }
 
     fn slots(&self) -> io::Result<Vec<Slot>> {
@@ -367,7 +329,7 @@ impl Disk for SimDisk {
         let (room, name) = shared.spot(part.into())?;
         let key = shared.volume.create_at(room, name, Body::empty(), 0o600)?;
         drop(shared);
-        Ok(SimWriting { disk: self.clone(), key, part })
+        Ok(SimWriting::new(self.clone(), key, part))
     }
 
     fn finish(&self, writer: SimWriting, slot: Slot) -> io::Result<Facts> {
@@ -499,98 +461,6 @@ impl Disk for SimDisk {
 
     fn sync(&self) -> io::Result<()> {
         self.call("sync", None)?.volume.sync();
-        Ok(())
-    }
-}
-
-impl Content for SimReading {
-    fn facts(&self) -> io::Result<Facts> {
-        let shared = self.disk.call("facts", self.path.as_ref().map(At::Path))?;
-        Ok(shared.volume.facts(self.key))
-    }
-}
-
-impl Read for SimReading {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let shared = self.disk.call("read", self.path.as_ref().map(At::Path))?;
-        let Some(Body::File { now, .. }) = shared.volume.inodes.get(&self.key).map(|inode| &inode.body)
-        else {
-            return Err(Errno::BADF.into());
-        };
-        let rest = usize::try_from(self.at).ok().and_then(|at| now.get(at..)).unwrap_or_default();
-        let length = rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&rest[..length]);
-        self.at += length as u64;
-        Ok(length)
-    }
-}
-
-impl Seek for SimReading {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let length = self.disk.lock().volume.facts(self.key).size;
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-            SeekFrom::End(by) => length.checked_add_signed(by),
-        };
-        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.at)
-    }
-}
-
-impl Drop for SimReading {
-    fn drop(&mut self) {
-        if let Some(inode) = self.disk.lock().volume.inodes.get_mut(&self.key) {
-            inode.opens = inode.opens.saturating_sub(1);
-        }
-    }
-}
-
-impl Write for SimWriting {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut shared = self.disk.call("write", Some(self.part.into()))?;
-        let mut content = match shared.volume.inodes.get(&self.key).map(|inode| &inode.body) {
-            Some(Body::File { now, .. }) => now.to_vec(),
-            _ => return Err(Errno::BADF.into()),
-        };
-        content.extend(bytes);
-        shared.volume.fill(self.key, content)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Medium for SimMedium {
-    fn read(&mut self) -> io::Result<Vec<u8>> {
-        Ok(self.disk.call("load", None)?.sheets[self.sheet].bytes.clone())
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.disk.call("append", None)?.sheets[self.sheet].bytes.extend(bytes);
-        Ok(())
-    }
-
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        let mut shared = self.disk.call("truncate", None)?;
-        let sheet = &mut shared.sheets[self.sheet];
-        sheet.bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
-        sheet.safe = sheet.safe.min(sheet.bytes.len());
-        Ok(())
-    }
-
-    fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.disk.call("replace", None)?.sheets[self.sheet] =
-            Sheet { bytes: bytes.to_vec(), safe: bytes.len() };
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let mut shared = self.disk.call("flush", None)?;
-        let sheet = &mut shared.sheets[self.sheet];
-        sheet.safe = sheet.bytes.len();
         Ok(())
     }
 }

@@ -1,5 +1,8 @@
 //! What the simulation promises beyond what every disk does.
 
+use std::io::Read as _;
+use std::io::Write as _;
+
 use super::*;
 
 fn path(text: &str) -> RelPath {
