@@ -6,7 +6,10 @@
 //! planned again until its outcome is known.
 
 mod batch;
+mod decide;
+mod outcome;
 mod queue;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -19,7 +22,6 @@ use queue::Queue;
 use crate::disk::Identity;
 use crate::entry::Digest;
 use crate::message::FromSide;
-use crate::message::Outcome;
 use crate::message::Problem;
 use crate::message::ToSide;
 use crate::path::RelPath;
@@ -27,13 +29,10 @@ use crate::reconcile::Conflict;
 use crate::reconcile::Mode;
 use crate::reconcile::Plan;
 use crate::reconcile::Side;
-use crate::reconcile::reconcile;
 use crate::resolve::Choice;
 use crate::resolve::Refusal;
 use crate::resolve::Strategy;
 use crate::resolve::choose;
-use crate::resolve::resolve;
-use crate::safety;
 use crate::safety::Halt;
 use crate::safety::Hold;
 use crate::safety::Limits;
@@ -48,27 +47,10 @@ use crate::tree::TreeError;
 /// Since some fixed moment; only differences count.
 pub type Instant = Duration;
 
-/// How long a change that failed waits at first, and at most.
-const RETRY_MIN: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(60);
-/// How long what both sides agree on may be known only in memory.
-const RECORD: Duration = Duration::from_millis(500);
-/// Fewer deletions than this go at once; more wait until nothing has changed for a while, or for so long.
-const FEW: u64 = 50;
-const REST: Duration = Duration::from_millis(200);
-const REST_MAX: Duration = Duration::from_secs(3);
-/// While this many changes wait, a new plan is made no more often than every [`REPLAN`].
-const BACKLOG: u64 = 2_000;
-const REPLAN: Duration = Duration::from_millis(250);
 /// How soon a side that could not be looked at is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a side whose disk is full is left alone.
 const STALLED: Duration = Duration::from_secs(2);
-/// Batches under way to one side: small ones, and single large files.
-const SMALL: usize = 4;
-const LARGE: usize = 2;
-/// Bytes of content that may be on their way to one side; large files may have half of it.
-const WINDOW: u64 = 8 * 1024 * 1024;
 
 /// What a session has to have done.
 #[derive(Debug, PartialEq)]
@@ -465,94 +447,6 @@ impl Session {
         self.effects.push(Effect::Begin([alpha, beta]));
     }
 
-    /// A part that was asked for has come, or never will.
-    fn answered(&mut self, side: Side, digest: Digest) -> Result<(), Nonsense> {
-        match self.replica_mut(side).asked.pop_front() {
-            Some((asked, _)) if asked == digest => Ok(()),
-            _ => Err(Nonsense::Unasked),
-        }
-    }
-
-    /// A content will not come to `target`.
-    fn give_up(&mut self, target: Side, digest: Digest, reason: &str, now: Instant) {
-        let mut paths = Vec::new();
-        for batch in self.batches.values_mut().filter(|batch| batch.target == target && batch.awaits(&digest))
-        {
-            paths.extend(batch.give_up(&digest));
-        }
-        self.batches.retain(|_, batch| !batch.transitions.is_empty());
-        for path in paths {
-            self.defer(path, reason.to_owned(), now);
-        }
-    }
-
-    fn applied(&mut self, side: Side, id: u64, outcomes: &[Outcome], now: Instant) -> Result<(), Nonsense> {
-        let tree = &mut self.replica_mut(side).tree;
-        // Nothing where nothing was needs no directory around it.
-        let news = outcomes
-            .iter()
-            .filter(|outcome| outcome.now.is_some() || tree.get(outcome.path.as_ref()).is_some());
-        let changes: Vec<_> =
-            news.map(|outcome| Change { path: outcome.path.clone(), item: outcome.now.clone() }).collect();
-        tree.apply(&changes)?;
-        self.stale = true;
-        // Of a connection before this one: the next plan sees what came of it.
-        let Some(batch) = self.batches.remove(&id) else { return Ok(()) };
-        if batch.target != side || !batch.sent {
-            return Err(Nonsense::Unasked);
-        }
-        for digest in batch.needs() {
-            self.replica_mut(side).stored.remove(digest);
-        }
-        let mut agreed = Vec::new();
-        let intents = batch.intents();
-        for outcome in outcomes {
-            let path = outcome.path.as_ref();
-            let new = intents.at(path).ok_or(Nonsense::Unasked)?;
-            advance(path, new, outcome.now.as_ref(), self.ancestor.get(path), &mut agreed);
-            match &outcome.problem {
-                None => self.settle(path),
-                Some(problem) => {
-                    if *problem == Problem::Full {
-                        self.replica_mut(side).stalled = Some(now + STALLED);
-                    }
-                    self.defer(outcome.path.clone(), problem.to_string(), now);
-                }
-            }
-        }
-        self.agree(agreed)
-    }
-
-    fn agree(&mut self, changes: Vec<Change>) -> Result<(), Nonsense> {
-        self.ancestor.apply(&changes)?;
-        self.agreed.extend(changes);
-        Ok(())
-    }
-
-    fn defer(&mut self, path: Option<RelPath>, reason: String, now: Instant) {
-        let attempts = self.deferred.get(&path).map_or(1, |deferred| deferred.attempts + 1);
-        let pause = RETRY_MIN.saturating_mul(1 << attempts.min(16)).min(RETRY_MAX);
-        self.deferred.insert(path, Deferred { until: now + pause, attempts, reason });
-    }
-
-    /// Whatever was wrong at a path or below may be right now.
-    fn settle(&mut self, path: Option<&RelPath>) {
-        self.deferred.retain(|deferred, _| !overlaps(deferred.as_ref(), path));
-    }
-
-    fn synced(&mut self, side: Side, token: u64, now: Instant) {
-        let Some(recording) = self.recording.as_mut().filter(|recording| recording.token == token) else {
-            return;
-        };
-        recording.open.remove(&side);
-        if recording.open.is_empty()
-            && let Some(recording) = self.recording.take()
-        {
-            self.recorded = now;
-            self.effects.push(Effect::Record(recording.changes));
-        }
-    }
-
     /// Does whatever can be done now.
     fn go_on(&mut self, now: Instant) {
         let attached = self.replicas.iter().all(|replica| replica.attached);
@@ -576,161 +470,6 @@ impl Session {
                 self.flushes.drain(..).partition(|flush| flush.open.is_empty());
             self.flushes = open;
             self.effects.extend(done.into_iter().map(|flush| Effect::Flushed(flush.token)));
-        }
-    }
-
-    fn plan(&mut self, now: Instant) {
-        let backlog: u64 = self.replicas.iter().map(|replica| replica.queue.waiting().0).sum();
-        if !self.stale || backlog > BACKLOG && now < self.planned + REPLAN {
-            return;
-        }
-        self.stale = false;
-        self.planned = now;
-        let Some(plan) = self.decide(now) else {
-            for replica in &mut self.replicas {
-                replica.queue = Queue::default();
-            }
-            return;
-        };
-        self.agree(plan.ancestor).expect("a plan fits the trees it was made of");
-        let underway: BTreeSet<_> = self
-            .batches
-            .values()
-            .flat_map(|batch| &batch.transitions)
-            .map(|transition| transition.path.clone())
-            .collect();
-        let mut wanted = BTreeSet::new();
-        for (side, transitions) in [(Side::Alpha, plan.alpha), (Side::Beta, plan.beta)] {
-            let mut free = Vec::new();
-            for transition in transitions {
-                let path = transition.path.as_ref();
-                if touches(&underway, path) {
-                    continue;
-                }
-                let mut wait = false;
-                for (deferred, until) in
-                    self.deferred.iter_mut().filter(|(deferred, _)| overlaps(deferred.as_ref(), path))
-                {
-                    wanted.insert(deferred.clone());
-                    wait |= until.until > now;
-                }
-                if !wait {
-                    free.push(transition);
-                }
-            }
-            self.replica_mut(side).queue = Queue::new(free);
-        }
-        // Under way, it is settled or put off again by its outcome; no longer planned, it is forgotten.
-        self.deferred.retain(|path, _| wanted.contains(path) || touches(&underway, path.as_ref()));
-    }
-
-    /// What is to happen, as far as nothing stops it and nobody has to be asked.
-    fn decide(&mut self, now: Instant) -> Option<Plan> {
-        if self.halt == Some(Halt::RootReplaced) {
-            return None;
-        }
-        let Settings { mode, strategy, limits } = self.settings;
-        let [alpha, beta] = self.replicas.each_ref().map(|replica| &replica.tree);
-        let mut plan = reconcile(&self.ancestor, alpha, beta, mode);
-        self.halt =
-            safety::halt(&self.ancestor, alpha, beta, &plan).filter(|halt| self.accepted != Some(*halt));
-        if self.halt.is_some() {
-            return None;
-        }
-        let mut holds = safety::holds(alpha, beta, &plan, &limits);
-        holds.extend(safety::storms(&plan.conflicts, &limits));
-        holds.retain(|hold| !self.approved.contains(&hold.key));
-        // Somebody may still be deleting: all of it counts, and not the part that was seen first.
-        let some = Limits { deletions: FEW, half_of: u64::MAX, ..limits };
-        let many = safety::holds(alpha, beta, &plan, &some);
-        let unrest = now < self.told + REST && now < *self.deleting.get_or_insert(now) + REST_MAX;
-        if !many.is_empty() && unrest {
-            many.iter().for_each(|hold| hold.set_aside(&mut plan));
-            self.stale = true;
-        } else {
-            self.deleting = None;
-        }
-        holds.iter().for_each(|hold| hold.set_aside(&mut plan));
-        self.choices
-            .retain(|path, (seen, choice)| choose(&mut plan, mode, path.as_ref(), *seen, choice).is_ok());
-        resolve(&mut plan, mode, strategy, &|_, _| None, &holds);
-        self.holds = holds;
-        self.conflicts.clone_from(&plan.conflicts);
-        Some(plan)
-    }
-
-    /// Makes batches of what waits.
-    fn portion(&mut self, side: Side) {
-        if self.replica(side).stalled.is_some() {
-            return;
-        }
-        loop {
-            let underway = |large| self.batches_to(side).filter(|batch| batch.large == large).count();
-            let (small, large) = (underway(false) < SMALL, underway(true) < LARGE);
-            let mut queue = std::mem::take(&mut self.replica_mut(side).queue);
-            let used = |digest: &Digest| self.batches_to(side).any(|batch| batch.needs().contains(digest));
-            let portion = small.then(|| queue.next_small(used)).flatten().map(|portion| (portion, false));
-            let portion = portion
-                .or_else(|| large.then(|| queue.next_large(used)).flatten().map(|portion| (portion, true)));
-            self.replica_mut(side).queue = queue;
-            let Some((portion, large)) = portion else { return };
-            let batch = Batch::new(side, portion, large, &self.replica(side).stored);
-            self.batches.insert(self.next, batch);
-            self.next += 1;
-        }
-    }
-
-    /// Asks the other side for contents, as much as may be on its way at a time; small changes first.
-    fn read(&mut self, target: Side) {
-        let source = target.other();
-        let asked: u64 = self.replica(source).asked.iter().map(|(_, bytes)| bytes).sum();
-        let mut afloat = self.replica(target).unstored + asked;
-        for large in [false, true] {
-            let window = if large { WINDOW / 2 } else { WINDOW };
-            let mut reads = Vec::new();
-            for batch in
-                self.batches.values_mut().filter(|batch| batch.target == target && batch.large == large)
-            {
-                while afloat < window
-                    && let Some((read, digest, bytes)) = batch.next_read()
-                {
-                    afloat += bytes;
-                    reads.push((read, digest, bytes));
-                }
-            }
-            for (read, digest, bytes) in reads {
-                self.replica_mut(source).asked.push_back((digest, bytes));
-                self.say(source, read);
-            }
-        }
-    }
-
-    /// Has what is ready applied: small batches in their order, since one may make the directory for the next.
-    fn send(&mut self, target: Side) {
-        let mut ready = Vec::new();
-        for (id, batch) in self.batches.iter_mut().filter(|(_, batch)| batch.target == target) {
-            if batch.is_ready() {
-                batch.sent = true;
-                ready.push((*id, batch.orders()));
-            } else if !batch.large && !batch.sent {
-                break;
-            }
-        }
-        for (batch, orders) in ready {
-            self.say(target, ToSide::Apply { batch, orders });
-        }
-    }
-
-    fn record(&mut self, now: Instant) {
-        if self.agreed.is_empty() || self.recording.is_some() || now < self.recorded + RECORD {
-            return;
-        }
-        let token = self.next;
-        self.next += 1;
-        self.recording =
-            Some(Recording { token, changes: std::mem::take(&mut self.agreed), open: Side::BOTH.into() });
-        for side in Side::BOTH {
-            self.say(side, ToSide::Sync { token });
         }
     }
 
@@ -764,74 +503,6 @@ pub enum Nonsense {
     /// A change that does not fit the tree it is about.
     #[error("the other end tells of a change that does not fit")]
     Tree(#[from] TreeError),
-}
-
-/// What both sides hold now that a change to `new` has led to `now`: adds to `agreed` where they are the same.
-fn advance(
-    path: Option<&RelPath>,
-    new: Option<&Item>,
-    now: Option<&Item>,
-    before: Option<&Item>,
-    agreed: &mut Vec<Change>,
-) {
-    let carried = now.filter(|now| now.is_carried());
-    let same = match (new, carried) {
-        (Some(new), Some(now)) => new.carries_same(now),
-        (new, now) => new.is_none() && now.is_none(),
-    };
-    if same {
-        if before != new {
-            agreed.push(Change { path: path.cloned(), item: new.cloned() });
-        }
-        return;
-    }
-    let (new, now) = match (new, now) {
-        (Some(Item::Directory(new)), Some(Item::Directory(now))) => {
-            if !matches!(before, Some(Item::Directory(_))) {
-                agreed.push(Change { path: path.cloned(), item: Some(Item::Directory(Directory::empty())) });
-            }
-            (new.clone(), now)
-        }
-        // Not all of it could be removed.
-        (None, Some(Item::Directory(now))) if matches!(before, Some(Item::Directory(_))) => {
-            (Directory::empty(), now)
-        }
-        _ => return,
-    };
-    let before = match before {
-        Some(Item::Directory(before)) => before.clone(),
-        _ => Directory::empty(),
-    };
-    let names: BTreeSet<_> = new.iter().chain(before.iter()).map(|(name, _)| name).collect();
-    for name in names {
-        let Ok(path) = RelPath::child(path, name) else { continue };
-        advance(Some(&path), new.get(name), now.get(name), before.get(name), agreed);
-    }
-}
-
-/// Whether one is the other or lies below it.
-fn overlaps(one: Option<&RelPath>, other: Option<&RelPath>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one.is_within(other) || other.is_within(one),
-        _ => true,
-    }
-}
-
-/// Whether a path overlaps any of `paths`.
-fn touches(paths: &BTreeSet<Option<RelPath>>, path: Option<&RelPath>) -> bool {
-    let Some(path) = path else { return !paths.is_empty() };
-    let below = paths.range(Some(path.clone())..).next();
-    if below.is_some_and(|below| overlaps(below.as_ref(), Some(path))) {
-        return true;
-    }
-    let mut at = path.parent();
-    loop {
-        if paths.contains(&at) {
-            return true;
-        }
-        let Some(parent) = at else { return false };
-        at = parent.parent();
-    }
 }
 
 #[cfg(test)]

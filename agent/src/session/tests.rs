@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 
+use super::decide::overlaps;
 use super::*;
 use crate::disk::sim::Random;
 use crate::message::CHUNK;

@@ -1,0 +1,133 @@
+//! What is to happen next: a plan, less what waits, is held, was put off or is under way.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Instant;
+use super::Session;
+use super::Settings;
+use super::queue::Queue;
+use crate::path::RelPath;
+use crate::reconcile::Plan;
+use crate::reconcile::Side;
+use crate::reconcile::reconcile;
+use crate::resolve::choose;
+use crate::resolve::resolve;
+use crate::safety;
+use crate::safety::Halt;
+use crate::safety::Limits;
+
+/// Fewer deletions than this go at once; more wait until nothing has changed for a while, or for so long.
+const FEW: u64 = 50;
+const REST: Duration = Duration::from_millis(200);
+const REST_MAX: Duration = Duration::from_secs(3);
+/// While this many changes wait, a new plan is made no more often than every [`REPLAN`].
+const BACKLOG: u64 = 2_000;
+const REPLAN: Duration = Duration::from_millis(250);
+
+impl Session {
+    pub(super) fn plan(&mut self, now: Instant) {
+        let backlog: u64 = self.replicas.iter().map(|replica| replica.queue.waiting().0).sum();
+        if !self.stale || backlog > BACKLOG && now < self.planned + REPLAN {
+            return;
+        }
+        self.stale = false;
+        self.planned = now;
+        let Some(plan) = self.decide(now) else {
+            for replica in &mut self.replicas {
+                replica.queue = Queue::default();
+            }
+            return;
+        };
+        self.agree(plan.ancestor).expect("a plan fits the trees it was made of");
+        let underway: BTreeSet<_> = self
+            .batches
+            .values()
+            .flat_map(|batch| &batch.transitions)
+            .map(|transition| transition.path.clone())
+            .collect();
+        let mut wanted = BTreeSet::new();
+        for (side, transitions) in [(Side::Alpha, plan.alpha), (Side::Beta, plan.beta)] {
+            let mut free = Vec::new();
+            for transition in transitions {
+                let path = transition.path.as_ref();
+                if touches(&underway, path) {
+                    continue;
+                }
+                let mut wait = false;
+                for (deferred, until) in
+                    self.deferred.iter_mut().filter(|(deferred, _)| overlaps(deferred.as_ref(), path))
+                {
+                    wanted.insert(deferred.clone());
+                    wait |= until.until > now;
+                }
+                if !wait {
+                    free.push(transition);
+                }
+            }
+            self.replica_mut(side).queue = Queue::new(free);
+        }
+        // Under way, it is settled or put off again by its outcome; no longer planned, it is forgotten.
+        self.deferred.retain(|path, _| wanted.contains(path) || touches(&underway, path.as_ref()));
+    }
+
+    /// What is to happen, as far as nothing stops it and nobody has to be asked.
+    pub(super) fn decide(&mut self, now: Instant) -> Option<Plan> {
+        if self.halt == Some(Halt::RootReplaced) {
+            return None;
+        }
+        let Settings { mode, strategy, limits } = self.settings;
+        let [alpha, beta] = self.replicas.each_ref().map(|replica| &replica.tree);
+        let mut plan = reconcile(&self.ancestor, alpha, beta, mode);
+        self.halt =
+            safety::halt(&self.ancestor, alpha, beta, &plan).filter(|halt| self.accepted != Some(*halt));
+        if self.halt.is_some() {
+            return None;
+        }
+        let mut holds = safety::holds(alpha, beta, &plan, &limits);
+        holds.extend(safety::storms(&plan.conflicts, &limits));
+        holds.retain(|hold| !self.approved.contains(&hold.key));
+        // Somebody may still be deleting: all of it counts, and not the part that was seen first.
+        let some = Limits { deletions: FEW, half_of: u64::MAX, ..limits };
+        let many = safety::holds(alpha, beta, &plan, &some);
+        let unrest = now < self.told + REST && now < *self.deleting.get_or_insert(now) + REST_MAX;
+        if !many.is_empty() && unrest {
+            many.iter().for_each(|hold| hold.set_aside(&mut plan));
+            self.stale = true;
+        } else {
+            self.deleting = None;
+        }
+        holds.iter().for_each(|hold| hold.set_aside(&mut plan));
+        self.choices
+            .retain(|path, (seen, choice)| choose(&mut plan, mode, path.as_ref(), *seen, choice).is_ok());
+        resolve(&mut plan, mode, strategy, &|_, _| None, &holds);
+        self.holds = holds;
+        self.conflicts.clone_from(&plan.conflicts);
+        Some(plan)
+    }
+}
+
+/// Whether one is the other or lies below it.
+pub(super) fn overlaps(one: Option<&RelPath>, other: Option<&RelPath>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.is_within(other) || other.is_within(one),
+        _ => true,
+    }
+}
+
+/// Whether a path overlaps any of `paths`.
+pub(super) fn touches(paths: &BTreeSet<Option<RelPath>>, path: Option<&RelPath>) -> bool {
+    let Some(path) = path else { return !paths.is_empty() };
+    let below = paths.range(Some(path.clone())..).next();
+    if below.is_some_and(|below| overlaps(below.as_ref(), Some(path))) {
+        return true;
+    }
+    let mut at = path.parent();
+    loop {
+        if paths.contains(&at) {
+            return true;
+        }
+        let Some(parent) = at else { return false };
+        at = parent.parent();
+    }
+}

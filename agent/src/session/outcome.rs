@@ -1,0 +1,158 @@
+//! What has become of changes: what both sides agree on now, what is tried again, what is known to last.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Deferred;
+use super::Effect;
+use super::Instant;
+use super::Nonsense;
+use super::Recording;
+use super::STALLED;
+use super::Session;
+use super::decide::overlaps;
+use crate::message::Outcome;
+use crate::message::Problem;
+use crate::message::ToSide;
+use crate::path::RelPath;
+use crate::reconcile::Side;
+use crate::tree::Change;
+use crate::tree::Directory;
+use crate::tree::Item;
+
+/// How long a change that failed waits at first, and at most.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// How long what both sides agree on may be known only in memory.
+const RECORD: Duration = Duration::from_millis(500);
+
+impl Session {
+    pub(super) fn applied(
+        &mut self,
+        side: Side,
+        id: u64,
+        outcomes: &[Outcome],
+        now: Instant,
+    ) -> Result<(), Nonsense> {
+        let tree = &mut self.replica_mut(side).tree;
+        // Nothing where nothing was needs no directory around it.
+        let news = outcomes
+            .iter()
+            .filter(|outcome| outcome.now.is_some() || tree.get(outcome.path.as_ref()).is_some());
+        let changes: Vec<_> =
+            news.map(|outcome| Change { path: outcome.path.clone(), item: outcome.now.clone() }).collect();
+        tree.apply(&changes)?;
+        self.stale = true;
+        // Of a connection before this one: the next plan sees what came of it.
+        let Some(batch) = self.batches.remove(&id) else { return Ok(()) };
+        if batch.target != side || !batch.sent {
+            return Err(Nonsense::Unasked);
+        }
+        for digest in batch.needs() {
+            self.replica_mut(side).stored.remove(digest);
+        }
+        let mut agreed = Vec::new();
+        let intents = batch.intents();
+        for outcome in outcomes {
+            let path = outcome.path.as_ref();
+            let new = intents.at(path).ok_or(Nonsense::Unasked)?;
+            advance(path, new, outcome.now.as_ref(), self.ancestor.get(path), &mut agreed);
+            match &outcome.problem {
+                None => self.settle(path),
+                Some(problem) => {
+                    if *problem == Problem::Full {
+                        self.replica_mut(side).stalled = Some(now + STALLED);
+                    }
+                    self.defer(outcome.path.clone(), problem.to_string(), now);
+                }
+            }
+        }
+        self.agree(agreed)
+    }
+
+    pub(super) fn agree(&mut self, changes: Vec<Change>) -> Result<(), Nonsense> {
+        self.ancestor.apply(&changes)?;
+        self.agreed.extend(changes);
+        Ok(())
+    }
+
+    pub(super) fn defer(&mut self, path: Option<RelPath>, reason: String, now: Instant) {
+        let attempts = self.deferred.get(&path).map_or(1, |deferred| deferred.attempts + 1);
+        let pause = RETRY_MIN.saturating_mul(1 << attempts.min(16)).min(RETRY_MAX);
+        self.deferred.insert(path, Deferred { until: now + pause, attempts, reason });
+    }
+
+    /// Whatever was wrong at a path or below may be right now.
+    pub(super) fn settle(&mut self, path: Option<&RelPath>) {
+        self.deferred.retain(|deferred, _| !overlaps(deferred.as_ref(), path));
+    }
+
+    pub(super) fn synced(&mut self, side: Side, token: u64, now: Instant) {
+        let Some(recording) = self.recording.as_mut().filter(|recording| recording.token == token) else {
+            return;
+        };
+        recording.open.remove(&side);
+        if recording.open.is_empty()
+            && let Some(recording) = self.recording.take()
+        {
+            self.recorded = now;
+            self.effects.push(Effect::Record(recording.changes));
+        }
+    }
+
+    pub(super) fn record(&mut self, now: Instant) {
+        if self.agreed.is_empty() || self.recording.is_some() || now < self.recorded + RECORD {
+            return;
+        }
+        let token = self.next;
+        self.next += 1;
+        self.recording =
+            Some(Recording { token, changes: std::mem::take(&mut self.agreed), open: Side::BOTH.into() });
+        for side in Side::BOTH {
+            self.say(side, ToSide::Sync { token });
+        }
+    }
+}
+
+/// What both sides hold now that a change to `new` has led to `now`: adds to `agreed` where they are the same.
+fn advance(
+    path: Option<&RelPath>,
+    new: Option<&Item>,
+    now: Option<&Item>,
+    before: Option<&Item>,
+    agreed: &mut Vec<Change>,
+) {
+    let carried = now.filter(|now| now.is_carried());
+    let same = match (new, carried) {
+        (Some(new), Some(now)) => new.carries_same(now),
+        (new, now) => new.is_none() && now.is_none(),
+    };
+    if same {
+        if before != new {
+            agreed.push(Change { path: path.cloned(), item: new.cloned() });
+        }
+        return;
+    }
+    let (new, now) = match (new, now) {
+        (Some(Item::Directory(new)), Some(Item::Directory(now))) => {
+            if !matches!(before, Some(Item::Directory(_))) {
+                agreed.push(Change { path: path.cloned(), item: Some(Item::Directory(Directory::empty())) });
+            }
+            (new.clone(), now)
+        }
+        // Not all of it could be removed.
+        (None, Some(Item::Directory(now))) if matches!(before, Some(Item::Directory(_))) => {
+            (Directory::empty(), now)
+        }
+        _ => return,
+    };
+    let before = match before {
+        Some(Item::Directory(before)) => before.clone(),
+        _ => Directory::empty(),
+    };
+    let names: BTreeSet<_> = new.iter().chain(before.iter()).map(|(name, _)| name).collect();
+    for name in names {
+        let Ok(path) = RelPath::child(path, name) else { continue };
+        advance(Some(&path), new.get(name), now.get(name), before.get(name), agreed);
+    }
+}

@@ -1,0 +1,100 @@
+//! How changes and contents get to a side: in portions, small ones first, as much at a time as may be on its way.
+
+use super::Instant;
+use super::Nonsense;
+use super::Session;
+use super::batch::Batch;
+use crate::entry::Digest;
+use crate::message::ToSide;
+use crate::reconcile::Side;
+
+/// Batches under way to one side: small ones, and single large files.
+const SMALL: usize = 4;
+const LARGE: usize = 2;
+/// Bytes of content that may be on their way to one side; large files may have half of it.
+const WINDOW: u64 = 8 * 1024 * 1024;
+
+impl Session {
+    /// A part that was asked for has come, or never will.
+    pub(super) fn answered(&mut self, side: Side, digest: Digest) -> Result<(), Nonsense> {
+        match self.replica_mut(side).asked.pop_front() {
+            Some((asked, _)) if asked == digest => Ok(()),
+            _ => Err(Nonsense::Unasked),
+        }
+    }
+
+    /// A content will not come to `target`.
+    pub(super) fn give_up(&mut self, target: Side, digest: Digest, reason: &str, now: Instant) {
+        let mut paths = Vec::new();
+        for batch in self.batches.values_mut().filter(|batch| batch.target == target && batch.awaits(&digest))
+        {
+            paths.extend(batch.give_up(&digest));
+        }
+        self.batches.retain(|_, batch| !batch.transitions.is_empty());
+        for path in paths {
+            self.defer(path, reason.to_owned(), now);
+        }
+    }
+
+    /// Makes batches of what waits.
+    pub(super) fn portion(&mut self, side: Side) {
+        if self.replica(side).stalled.is_some() {
+            return;
+        }
+        loop {
+            let underway = |large| self.batches_to(side).filter(|batch| batch.large == large).count();
+            let (small, large) = (underway(false) < SMALL, underway(true) < LARGE);
+            let mut queue = std::mem::take(&mut self.replica_mut(side).queue);
+            let used = |digest: &Digest| self.batches_to(side).any(|batch| batch.needs().contains(digest));
+            let portion = small.then(|| queue.next_small(used)).flatten().map(|portion| (portion, false));
+            let portion = portion
+                .or_else(|| large.then(|| queue.next_large(used)).flatten().map(|portion| (portion, true)));
+            self.replica_mut(side).queue = queue;
+            let Some((portion, large)) = portion else { return };
+            let batch = Batch::new(side, portion, large, &self.replica(side).stored);
+            self.batches.insert(self.next, batch);
+            self.next += 1;
+        }
+    }
+
+    /// Asks the other side for contents, as much as may be on its way at a time; small changes first.
+    pub(super) fn read(&mut self, target: Side) {
+        let source = target.other();
+        let asked: u64 = self.replica(source).asked.iter().map(|(_, bytes)| bytes).sum();
+        let mut afloat = self.replica(target).unstored + asked;
+        for large in [false, true] {
+            let window = if large { WINDOW / 2 } else { WINDOW };
+            let mut reads = Vec::new();
+            for batch in
+                self.batches.values_mut().filter(|batch| batch.target == target && batch.large == large)
+            {
+                while afloat < window
+                    && let Some((read, digest, bytes)) = batch.next_read()
+                {
+                    afloat += bytes;
+                    reads.push((read, digest, bytes));
+                }
+            }
+            for (read, digest, bytes) in reads {
+                self.replica_mut(source).asked.push_back((digest, bytes));
+                self.say(source, read);
+            }
+        }
+    }
+
+    /// Has what is ready applied: small batches in their order, since one may make the directory for the next.
+    pub(super) fn send(&mut self, target: Side) {
+        let mut ready = Vec::new();
+        for (id, batch) in self.batches.iter_mut().filter(|(_, batch)| batch.target == target) {
+            if batch.is_ready() {
+                batch.sent = true;
+                ready.push((*id, batch.orders()));
+            } else if !batch.large && !batch.sent {
+                break;
+            }
+        }
+        for (batch, orders) in ready {
+            self.say(target, ToSide::Apply { batch, orders });
+        }
+    }
+}
