@@ -104,6 +104,8 @@ pub struct Deferred {
 pub struct Session {
     settings: Settings,
     ancestor: Tree,
+    /// As much of it as would survive a crash of either side.
+    lasting: Tree,
     /// The two roots the ancestor speaks of.
     bound: Option<[Identity; 2]>,
     replicas: [Replica; 2],
@@ -168,6 +170,7 @@ impl Session {
         let ancestor = if bound.is_some() { ancestor } else { Tree::default() };
         Self {
             settings,
+            lasting: ancestor.clone(),
             ancestor,
             bound,
             replicas: [Replica::default(), Replica::default()],
@@ -211,12 +214,11 @@ impl Session {
         for replica in &mut self.replicas {
             replica.queue = Queue::default();
         }
-        // What the other side is making at this moment it will still tell about.
-        self.batches.retain(|_, batch| batch.target != side && batch.sent);
-        if let Some(recording) = self.recording.take() {
-            let later = std::mem::replace(&mut self.agreed, recording.changes);
-            self.agreed.extend(later);
-        }
+        // It may come back with less than it said it had: then what was agreed on since is no deletion or edit of its own.
+        self.batches.clear();
+        self.ancestor.clone_from(&self.lasting);
+        self.agreed.clear();
+        self.recording = None;
         self.stale = true;
     }
 
@@ -441,7 +443,7 @@ impl Session {
         }
         (self.halt, self.accepted) = (None, None);
         self.bound = Some([alpha, beta]);
-        self.ancestor = Tree::default();
+        (self.ancestor, self.lasting) = (Tree::default(), Tree::default());
         self.agreed.clear();
         self.recording = None;
         self.effects.push(Effect::Begin([alpha, beta]));

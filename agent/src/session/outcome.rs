@@ -96,6 +96,7 @@ impl Session {
             && let Some(recording) = self.recording.take()
         {
             self.recorded = now;
+            self.lasting.apply(&recording.changes).expect("it fitted when it was agreed on");
             self.effects.push(Effect::Record(recording.changes));
         }
     }

@@ -212,10 +212,6 @@ impl World {
         self.now += Duration::from_millis(by);
         let effects = self.session.tick(self.now);
         self.take(effects);
-        // A person who always says yes.
-        if let Some(halt) = self.session.halt() {
-            self.session.accept(halt);
-        }
     }
 
     fn path(&mut self) -> RelPath {
