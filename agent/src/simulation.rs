@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::disk::Disk as _;
 use crate::disk::Identity;
 use crate::disk::Slot;
 use crate::disk::sim::Fate;
@@ -17,6 +18,7 @@ use crate::disk::sim::Seen;
 use crate::disk::sim::SimDisk;
 use crate::disk::sim::SimMedium;
 use crate::disk::sim::Volume;
+use crate::entry::Digest;
 use crate::journal::Bond;
 use crate::journal::Journal;
 use crate::journal::Root;
@@ -25,6 +27,8 @@ use crate::look::Dirty;
 use crate::look::Look;
 use crate::look::Part;
 use crate::message::FromSide;
+use crate::message::Order;
+use crate::message::Outcome;
 use crate::message::ToSide;
 use crate::reconcile::Mode;
 use crate::reconcile::Side;
@@ -37,6 +41,9 @@ use crate::sample::nightly_or;
 use crate::session::Effect;
 use crate::session::Session;
 use crate::session::Settings;
+use crate::tree::Change;
+use crate::tree::Directory;
+use crate::tree::Item;
 use crate::versions;
 use crate::versions::Versions;
 
@@ -104,6 +111,23 @@ impl Oracle {
     /// Everything on this side is about to be made to last.
     fn synced(&mut self, side: Side, volume: &Volume) {
         self.durable[side as usize] = everything(volume);
+    }
+
+    /// What is remembered would survive a crash on both sides, as far as people have not done away with it.
+    fn recorded(&self, changes: &[Change]) {
+        let digests = |contents: &BTreeSet<Vec<u8>>| -> BTreeSet<Digest> {
+            contents.iter().map(|content| blake3::hash(content).into()).collect()
+        };
+        let given_up = digests(&self.given_up);
+        for durable in self.durable.iter().map(digests) {
+            for (path, item) in
+                changes.iter().filter_map(|change| change.item.as_ref()).flat_map(|item| item.walk(None))
+            {
+                let Item::File(file) = item else { continue };
+                let lasts = durable.contains(&file.digest) || given_up.contains(&file.digest);
+                assert!(lasts, "{path:?} is remembered and would not survive a crash");
+            }
+        }
     }
 
     /// A crash may take what was not made to last, content or name; what the `other` side has it cannot take.
@@ -191,7 +215,73 @@ struct Weather {
     crash: usize,
 }
 
+/// What can be wrong with an engine, to see whether a history notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mutant {
+    /// A side says that all lasts, and nothing does.
+    SyncsNothing,
+    /// What is gone from under a read is waited for.
+    WaitsForTheGone,
+    /// A broken connection is taken for a whole one.
+    OverlooksTheBreak,
+    /// A folder that cannot be looked at counts as an empty one.
+    UnavailableIsEmpty,
+    /// A change is not heard.
+    MissesChanges,
+    /// An order that was refused counts as carried out.
+    BelievesInSuccess,
+    /// A flush does not look.
+    LooksNowhere,
+    /// What is displaced is removed.
+    KeepsNothing,
+    /// Messages overtake each other.
+    Overtakes,
+}
+
+const MUTANTS: [Mutant; 9] = [
+    Mutant::SyncsNothing,
+    Mutant::WaitsForTheGone,
+    Mutant::OverlooksTheBreak,
+    Mutant::UnavailableIsEmpty,
+    Mutant::MissesChanges,
+    Mutant::BelievesInSuccess,
+    Mutant::LooksNowhere,
+    Mutant::KeepsNothing,
+    Mutant::Overtakes,
+];
+
+impl Mutant {
+    /// What a side makes of a message; nothing when it answers without doing anything.
+    fn asked(self, message: ToSide) -> Result<ToSide, FromSide> {
+        match (self, message) {
+            (Self::BelievesInSuccess, ToSide::Apply { batch, orders }) => {
+                let done = |order: Order| Outcome { path: order.path, now: order.new, problem: None };
+                Err(FromSide::Applied { batch, outcomes: orders.into_iter().map(done).collect() })
+            }
+            (Self::SyncsNothing, ToSide::Sync { token }) => Err(FromSide::Synced { token }),
+            (Self::LooksNowhere, ToSide::Look { token }) => Err(FromSide::Looked { token }),
+            (_, message) => Ok(message),
+        }
+    }
+
+    /// What a session hears.
+    fn said(self, message: FromSide) -> Option<FromSide> {
+        match (self, message) {
+            (Self::WaitsForTheGone, FromSide::Gone { .. }) => None,
+            (Self::MissesChanges, FromSide::Changes { .. }) => {
+                Some(FromSide::Changes { changes: Vec::new(), more: false })
+            }
+            (Self::UnavailableIsEmpty, FromSide::Unavailable { .. }) => {
+                let empty = Some(Item::Directory(Directory::empty()));
+                Some(FromSide::Changes { changes: vec![Change { path: None, item: empty }], more: false })
+            }
+            (_, message) => Some(message),
+        }
+    }
+}
+
 struct World {
+    mutant: Option<Mutant>,
     random: Random,
     weather: Weather,
     now: Duration,
@@ -213,6 +303,7 @@ impl World {
             Machine { disk, replica: None, inbox: VecDeque::new(), outbox: VecDeque::new() }
         };
         let mut world = Self {
+            mutant: None,
             random: Random::new(seed),
             weather,
             now: Duration::ZERO,
@@ -297,14 +388,14 @@ impl World {
                 Effect::Say(Side::Beta, _) if !self.connected => {}
                 Effect::Say(side, message) => self.machine(side).inbox.push_back(message),
                 Effect::Begin([alpha, beta]) => {
-                    let bond =
-                        Bond { alpha: root(alpha), beta: root(beta), rules: crate::entry::Digest([0; 32]) };
+                    let bond = Bond { alpha: root(alpha), beta: root(beta), rules: Digest([0; 32]) };
                     if self.journal.as_mut().is_some_and(|journal| journal.bind(bond).is_err()) {
                         self.stop_host();
                         return;
                     }
                 }
                 Effect::Record(changes) => {
+                    self.oracle.lock().unwrap().recorded(&changes);
                     let Some(journal) = &mut self.journal else { continue };
                     if journal.record(changes).is_err() || journal.commit().is_err() {
                         // As the product does: a journal that cannot be written ends the session.
@@ -318,10 +409,17 @@ impl World {
     }
 
     fn deliver(&mut self, side: Side) {
-        let Some(message) = self.machine(side).outbox.pop_front() else { return };
+        let overtakes = self.mutant == Some(Mutant::Overtakes);
+        let outbox = &mut self.machine(side).outbox;
+        let Some(message) = (if overtakes { outbox.pop_back() } else { outbox.pop_front() }) else { return };
         if self.session.is_none() {
             return;
         }
+        let message = match self.mutant {
+            Some(mutant) => mutant.said(message),
+            None => Some(message),
+        };
+        let Some(message) = message else { return };
         let mut nonsense = None;
         self.tell(|session, now| {
             session.hear(side, message, now).unwrap_or_else(|error| {
@@ -333,14 +431,30 @@ impl World {
     }
 
     fn work(&mut self, side: Side) {
-        let now = self.now;
+        let (now, mutant) = (self.now, self.mutant);
         let machine = self.machine(side);
         let Some(message) = machine.inbox.pop_front() else { return };
         let mut said = Vec::new();
         if let Some(replica) = &mut machine.replica {
-            replica.hear(message, &mut (), now, &mut said).expect("an honest session makes sense");
+            let message = match mutant {
+                Some(mutant) => mutant.asked(message),
+                None => Ok(message),
+            };
+            match message {
+                Ok(message) => {
+                    replica.hear(message, &mut (), now, &mut said).expect("an honest session makes sense");
+                }
+                Err(answer) => said.push(answer),
+            }
         }
         machine.outbox.extend(said);
+        if mutant == Some(Mutant::KeepsNothing) {
+            let slots = machine.disk.slots().unwrap_or_default();
+            slots
+                .into_iter()
+                .filter(|slot| matches!(slot, Slot::Kept(_)))
+                .for_each(|slot| drop(machine.disk.dispose(slot)));
+        }
     }
 
     fn look(&mut self, side: Side) {
@@ -366,7 +480,9 @@ impl World {
 
     fn disconnect(&mut self) {
         self.connected = false;
-        if let Some(session) = &mut self.session {
+        if let Some(session) = &mut self.session
+            && self.mutant != Some(Mutant::OverlooksTheBreak)
+        {
             session.lost(Side::Beta);
         }
         let beta = self.machine(Side::Beta);
@@ -449,12 +565,11 @@ impl World {
 
     /// The weather clears: everything has to come to rest.
     fn settle(&mut self) {
-        for side in Side::BOTH {
-            let disk = &self.machine(side).disk;
-            disk.clear_hook();
-            disk.user(|volume| volume.limit(None));
-        }
         self.weather = Weather::CALM;
+        for side in Side::BOTH {
+            self.hook(side);
+            self.machine(side).disk.user(|volume| volume.limit(None));
+        }
         self.start();
         let token = u64::MAX;
         self.tell(|session, now| session.flush(token, now));
@@ -498,6 +613,17 @@ impl World {
 impl Weather {
     const CALM: Self =
         Self { edits: 0, failures: 0, lost_events: 0, full_disk: 0, disconnect: 0, kill: 0, crash: 0 };
+    /// Nothing fails but the power.
+    const DARK: Self = Self { lost_events: 5, disconnect: 150, kill: 300, crash: 200, ..Self::CALM };
+    const STORM: Self = Self {
+        edits: 80,
+        failures: 100,
+        lost_events: 5,
+        full_disk: 150,
+        disconnect: 150,
+        kill: 300,
+        crash: 300,
+    };
 }
 
 fn root(identity: Identity) -> Root {
@@ -509,8 +635,13 @@ fn identity(root: Root) -> Identity {
 }
 
 fn run(seed: u64, mode: Mode, weather: Weather, steps: usize) {
+    run_as(None, seed, mode, weather, steps);
+}
+
+fn run_as(mutant: Option<Mutant>, seed: u64, mode: Mode, weather: Weather, steps: usize) {
     eprintln!("seed {seed}, {}", mode.name());
     let mut world = World::new(seed, mode, weather);
+    world.mutant = mutant;
     for _ in 0..steps {
         world.step();
     }
@@ -546,18 +677,38 @@ fn while_everybody_edits() {
 }
 
 #[test]
+fn while_machines_stop() {
+    for seed in seeds() {
+        run(seed, Mode::TwoWayResolved, Weather::DARK, 1_500);
+        run(seed, Mode::TwoWaySafe, Weather::DARK, 1_500);
+    }
+}
+
+#[test]
 fn in_a_storm() {
     for seed in seeds() {
-        let weather = Weather {
-            edits: 80,
-            failures: 100,
-            lost_events: 5,
-            full_disk: 150,
-            disconnect: 150,
-            kill: 300,
-            crash: 300,
-        };
-        run(seed, Mode::TwoWayResolved, weather, 1_500);
-        run(seed, Mode::TwoWaySafe, weather, 1_500);
+        run(seed, Mode::TwoWayResolved, Weather::STORM, 1_500);
+        run(seed, Mode::TwoWaySafe, Weather::STORM, 1_500);
+    }
+}
+
+/// The seed, mode and weather of the first history that notices.
+fn caught(mutant: Mutant) -> Option<(u64, Mode, Weather)> {
+    let kinds = [Mode::TwoWayResolved, Mode::TwoWaySafe]
+        .into_iter()
+        .flat_map(|mode| [Weather::DARK, Weather::STORM].map(|weather| (mode, weather)));
+    let mut histories =
+        (0..40).flat_map(|seed| kinds.clone().map(move |(mode, weather)| (seed, mode, weather)));
+    histories.find(|&(seed, mode, weather)| {
+        std::panic::catch_unwind(|| run_as(Some(mutant), seed, mode, weather, 1_500)).is_err()
+    })
+}
+
+#[test]
+fn each_mutant_is_caught() {
+    for mutant in MUTANTS {
+        let by = caught(mutant);
+        eprintln!("{mutant:?} is caught by {by:?}");
+        assert!(by.is_some(), "{mutant:?} goes unnoticed");
     }
 }
