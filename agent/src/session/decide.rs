@@ -1,6 +1,7 @@
 //! What is to happen next: a plan, less what waits, is held, was put off or is under way.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Instant;
@@ -16,6 +17,10 @@ use crate::resolve::resolve;
 use crate::safety;
 use crate::safety::Halt;
 use crate::safety::Limits;
+use crate::tree::Directory;
+use crate::tree::Item;
+use crate::tree::Name;
+use crate::tree::Tree;
 
 /// Fewer deletions than this go at once; more wait until nothing has changed for a while, or for so long.
 const FEW: u64 = 50;
@@ -78,6 +83,8 @@ impl Session {
         }
         let Settings { mode, strategy, limits } = self.settings;
         let [alpha, beta] = self.replicas.each_ref().map(|replica| &replica.tree);
+        // Rules reach the two sides at different moments: what either leaves alone is left alone on both.
+        let (alpha, beta) = (&veiled(alpha, beta), &veiled(beta, alpha));
         let mut plan = reconcile(&self.ancestor, alpha, beta, mode);
         self.halt =
             safety::halt(&self.ancestor, alpha, beta, &plan).filter(|halt| self.accepted != Some(*halt));
@@ -129,5 +136,29 @@ pub(super) fn touches(paths: &BTreeSet<Option<RelPath>>, path: Option<&RelPath>)
         }
         let Some(parent) = at else { return false };
         at = parent.parent();
+    }
+}
+
+/// A tree in which nothing is carried that `other` does not track.
+fn veiled(tree: &Tree, other: &Tree) -> Tree {
+    let root = tree.root().map(|item| veil(item, other.root()).unwrap_or_else(|| item.clone()));
+    Tree::with_root(root)
+}
+
+/// What takes the place of an item; `None` when it stays as it is.
+fn veil(item: &Item, other: Option<&Item>) -> Option<Item> {
+    match (item, other) {
+        (Item::Directory(one), Some(Item::Directory(two))) if !one.carries_same(two) => {
+            let veiled = one.iter().map(|(name, child)| veil(child, two.get(name)));
+            let veiled: Vec<_> = veiled.collect();
+            veiled.iter().any(Option::is_some).then(|| {
+                let child = |((name, child), veiled): (&(Name, Item), Option<Item>)| {
+                    (Arc::clone(name), veiled.unwrap_or_else(|| child.clone()))
+                };
+                Item::Directory(Directory::from_children(one.iter().zip(veiled).map(child).collect()))
+            })
+        }
+        (item, Some(Item::Untracked(keep))) if item.is_carried() => Some(Item::Untracked(*keep)),
+        _ => None,
     }
 }

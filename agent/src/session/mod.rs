@@ -39,8 +39,6 @@ use crate::safety::Limits;
 use crate::safety::Standing;
 use crate::safety::standing;
 use crate::tree::Change;
-use crate::tree::Directory;
-use crate::tree::Item;
 use crate::tree::Tree;
 use crate::tree::TreeError;
 

@@ -10,7 +10,10 @@ use crate::message::CHUNK;
 use crate::message::Order;
 use crate::message::Outcome;
 use crate::message::Problem;
+use crate::tree::Directory;
 use crate::tree::File;
+use crate::tree::Item;
+use crate::tree::Keep;
 use crate::tree::Stamp;
 use crate::tree::diff;
 
@@ -382,4 +385,19 @@ fn a_flush_is_not_answered_while_everything_is_halted() {
         }
     }
     assert!(world.flushed.contains(&7));
+}
+
+#[test]
+fn rules_that_reach_one_side_first_delete_nothing() {
+    let mut world = World::new(1, Mode::TwoWaySafe);
+    let path = RelPath::parse(b"a/b").unwrap();
+    let file = File { size: 1, executable: false, digest: blake3::hash(b"1").into(), stamp: Stamp::UNKNOWN };
+    world.sides[0].set(&path.parent().unwrap(), Some(Item::Directory(Directory::empty())));
+    world.sides[0].set(&path, Some(Item::File(file.clone())));
+    world.settle();
+    world.sides[0].set(&path, Some(Item::Untracked(Keep::Protected)));
+    world.written = 1;
+    world.settle();
+    assert_eq!(world.sides[1].tree.get(Some(&path)), Some(&Item::File(file)), "it stays where it is");
+    assert_eq!(world.session.ancestor.get(Some(&path)), None, "and is nobody's any more");
 }
