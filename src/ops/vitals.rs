@@ -75,6 +75,8 @@ impl Task {
     /// Looks until the token is cancelled.
     pub async fn run(self, token: CancellationToken) {
         loop {
+            // Whoever asked before this look is answered by it.
+            std::pin::pin!(self.asked.notified()).as_mut().enable();
             let looked = tokio::select! {
                 // Cancel-safe: a look changes nothing.
                 () = token.cancelled() => return,

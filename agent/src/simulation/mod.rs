@@ -1,6 +1,9 @@
 //! The whole engine on two simulated disks: people edit on both sides between any two calls, events are lost, disks
 //! fill up, connections break, processes and machines stop. Deterministic: a seed that fails, fails again.
 
+mod mutant;
+mod oracle;
+
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +17,6 @@ use crate::disk::Identity;
 use crate::disk::Slot;
 use crate::disk::sim::Fate;
 use crate::disk::sim::Random;
-use crate::disk::sim::Seen;
 use crate::disk::sim::SimDisk;
 use crate::disk::sim::SimMedium;
 use crate::disk::sim::Volume;
@@ -27,8 +29,6 @@ use crate::look::Dirty;
 use crate::look::Look;
 use crate::look::Part;
 use crate::message::FromSide;
-use crate::message::Order;
-use crate::message::Outcome;
 use crate::message::ToSide;
 use crate::reconcile::Mode;
 use crate::reconcile::Side;
@@ -41,138 +41,15 @@ use crate::sample::nightly_or;
 use crate::session::Effect;
 use crate::session::Session;
 use crate::session::Settings;
-use crate::tree::Change;
-use crate::tree::Directory;
-use crate::tree::Item;
 use crate::versions;
 use crate::versions::Versions;
+use mutant::MUTANTS;
+use mutant::Mutant;
+use oracle::Oracle;
+use oracle::everything;
 
 /// Nothing is held.
 const LIMITS: Limits = Limits { deletions: u64::MAX, half_of: u64::MAX, conflicts: usize::MAX, samples: 0 };
-
-/// What people have written, and what became of it as far as they are to blame.
-#[derive(Default)]
-struct Oracle {
-    serial: u64,
-    /// Overwritten or deleted by a person who had it before them.
-    given_up: BTreeSet<Vec<u8>>,
-    written: BTreeSet<Vec<u8>>,
-    /// What would survive a crash, by side.
-    durable: [BTreeSet<Vec<u8>>; 2],
-    /// Lost in a crash before anybody made it last.
-    perished: BTreeSet<Vec<u8>>,
-}
-
-impl Oracle {
-    /// A person does something on one side.
-    fn edit(&mut self, random: &mut Random, volume: &mut Volume) {
-        let path = some_path(random);
-        match random.below(12) {
-            0..=3 => self.write(random, volume, &path, false),
-            4..=6 => self.write(random, volume, &path, true),
-            7 => drop(volume.make_directory(&path)),
-            8 | 9 => {
-                let gone = contents(volume, &path);
-                if volume.remove(&path).is_ok() {
-                    self.given_up.extend(gone);
-                }
-            }
-            10 => {
-                let from = some_path(random);
-                let gone = contents(volume, &path);
-                let inside = path.starts_with(&format!("{from}/")) || from.starts_with(&format!("{path}/"));
-                if from != path && !inside && volume.rename(&from, &path).is_ok() {
-                    self.given_up.extend(gone);
-                }
-            }
-            _ => {
-                if matches!(volume.see(&path), Some(Seen::File(..))) {
-                    drop(volume.set_executable(&path, random.below(2) == 0));
-                }
-            }
-        }
-    }
-
-    fn write(&mut self, random: &mut Random, volume: &mut Volume, path: &str, save: bool) {
-        self.serial += 1;
-        let mut content = format!("{} ", self.serial).into_bytes();
-        content.resize([8, 8, 100, 5_000][random.below(4)], b'.');
-        let before = contents(volume, path);
-        let done = if save { volume.save(path, &content) } else { volume.write(path, &content) };
-        if done.is_ok() {
-            self.given_up.extend(before);
-            self.written.insert(content);
-        } else if contents(volume, path) != before {
-            // A disk that became full while a person wrote.
-            self.given_up.extend(before);
-        }
-    }
-
-    /// Everything on this side is about to be made to last.
-    fn synced(&mut self, side: Side, volume: &Volume) {
-        self.durable[side as usize] = everything(volume);
-    }
-
-    /// What is remembered would survive a crash on both sides, as far as people have not done away with it.
-    fn recorded(&self, changes: &[Change]) {
-        let digests = |contents: &BTreeSet<Vec<u8>>| -> BTreeSet<Digest> {
-            contents.iter().map(|content| blake3::hash(content).into()).collect()
-        };
-        let given_up = digests(&self.given_up);
-        for durable in self.durable.iter().map(digests) {
-            for (path, item) in
-                changes.iter().filter_map(|change| change.item.as_ref()).flat_map(|item| item.walk(None))
-            {
-                let Item::File(file) = item else { continue };
-                let lasts = durable.contains(&file.digest) || given_up.contains(&file.digest);
-                assert!(lasts, "{path:?} is remembered and would not survive a crash");
-            }
-        }
-    }
-
-    /// A crash may take what was not made to last, content or name; what the `other` side has it cannot take.
-    fn crashed(&mut self, side: Side, before: BTreeSet<Vec<u8>>, volume: &Volume, other: &BTreeSet<Vec<u8>>) {
-        let after = everything(volume);
-        let durable = &self.durable[side as usize];
-        let taken = before
-            .into_iter()
-            .filter(|content| [&after, durable, other].iter().all(|held| !held.contains(content)));
-        self.perished.extend(taken);
-        self.durable[side as usize] = after;
-    }
-}
-
-fn some_path(random: &mut Random) -> String {
-    let names = ["a", "b", "c", "d"];
-    let mut path = names[random.below(names.len())].to_owned();
-    for _ in 0..random.below(3) {
-        path.push('/');
-        path.push_str(names[random.below(names.len())]);
-    }
-    path
-}
-
-fn contents(volume: &Volume, path: &str) -> Vec<Vec<u8>> {
-    let inside = format!("{path}/");
-    let at = |other: &str| other == path || other.starts_with(&inside);
-    let all = volume.see_all().into_iter().filter(|(other, _)| at(other));
-    all.filter_map(|(_, seen)| if let Seen::File(content, _) = seen { Some(content) } else { None }).collect()
-}
-
-/// Every content a side holds for people, in the folder and beside it. What is coming in is not theirs yet: under such
-/// a name is also what a crash leaves of a file somebody wrote into, when it takes the names the file had since.
-fn everything(volume: &Volume) -> BTreeSet<Vec<u8>> {
-    let file = |seen| if let Seen::File(content, _) = seen { Some(content) } else { None };
-    let coming = |name: &str, content: &[u8]| {
-        let slot = Slot::staged(name.as_bytes());
-        matches!(slot, Some(Slot::Part(_))) || slot == Some(Slot::Whole(blake3::hash(content).into()))
-    };
-    let folder = volume.see_all().into_values().filter_map(file);
-    let beside = volume.see_slots().into_iter().filter_map(|(name, seen)| Some((name, file(seen)?)));
-    folder
-        .chain(beside.filter(|(name, content)| !coming(name, content)).map(|(_, content)| content))
-        .collect()
-}
 
 /// A side's machine.
 struct Machine {
@@ -213,71 +90,6 @@ struct Weather {
     kill: usize,
     /// A machine stops, and what was not synced may be gone.
     crash: usize,
-}
-
-/// What can be wrong with an engine, to see whether a history notices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mutant {
-    /// A side says that all lasts, and nothing does.
-    SyncsNothing,
-    /// What is gone from under a read is waited for.
-    WaitsForTheGone,
-    /// A broken connection is taken for a whole one.
-    OverlooksTheBreak,
-    /// A folder that cannot be looked at counts as an empty one.
-    UnavailableIsEmpty,
-    /// A change is not heard.
-    MissesChanges,
-    /// An order that was refused counts as carried out.
-    BelievesInSuccess,
-    /// A flush does not look.
-    LooksNowhere,
-    /// What is displaced is removed.
-    KeepsNothing,
-    /// Messages overtake each other.
-    Overtakes,
-}
-
-const MUTANTS: [Mutant; 9] = [
-    Mutant::SyncsNothing,
-    Mutant::WaitsForTheGone,
-    Mutant::OverlooksTheBreak,
-    Mutant::UnavailableIsEmpty,
-    Mutant::MissesChanges,
-    Mutant::BelievesInSuccess,
-    Mutant::LooksNowhere,
-    Mutant::KeepsNothing,
-    Mutant::Overtakes,
-];
-
-impl Mutant {
-    /// What a side makes of a message; nothing when it answers without doing anything.
-    fn asked(self, message: ToSide) -> Result<ToSide, FromSide> {
-        match (self, message) {
-            (Self::BelievesInSuccess, ToSide::Apply { batch, orders }) => {
-                let done = |order: Order| Outcome { path: order.path, now: order.new, problem: None };
-                Err(FromSide::Applied { batch, outcomes: orders.into_iter().map(done).collect() })
-            }
-            (Self::SyncsNothing, ToSide::Sync { token }) => Err(FromSide::Synced { token }),
-            (Self::LooksNowhere, ToSide::Look { token }) => Err(FromSide::Looked { token }),
-            (_, message) => Ok(message),
-        }
-    }
-
-    /// What a session hears.
-    fn said(self, message: FromSide) -> Option<FromSide> {
-        match (self, message) {
-            (Self::WaitsForTheGone, FromSide::Gone { .. }) => None,
-            (Self::MissesChanges, FromSide::Changes { .. }) => {
-                Some(FromSide::Changes { changes: Vec::new(), more: false })
-            }
-            (Self::UnavailableIsEmpty, FromSide::Unavailable { .. }) => {
-                let empty = Some(Item::Directory(Directory::empty()));
-                Some(FromSide::Changes { changes: vec![Change { path: None, item: empty }], more: false })
-            }
-            (_, message) => Some(message),
-        }
-    }
 }
 
 struct World {
