@@ -94,7 +94,7 @@ impl Drop for Appliance {
         // Whoever takes the node down first leaves nobody who would start its workspaces again.
         drop(self.command("docker").args(["compose", "down", "--volumes", "--timeout", "20"]).output());
         drop(fs::remove_dir_all(self.directory.join("workspaces")));
-        if let Some(id) = status.as_ref().and_then(|status| status["id"].as_str()) {
+        if let Some(id) = status.as_ref().and_then(|status| status["node"].as_str()) {
             remove_labelled(&format!("nexus.node={id}"));
         }
     }
