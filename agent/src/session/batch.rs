@@ -30,6 +30,9 @@ pub(super) struct Batch {
     /// Those not stored yet.
     missing: BTreeSet<Digest>,
     pub(super) sent: bool,
+    /// The entries and the bytes of content in all, and the bytes that have arrived.
+    pub(super) amount: (u64, u64),
+    pub(super) arrived: u64,
 }
 
 impl Batch {
@@ -48,6 +51,8 @@ impl Batch {
             needs,
             missing,
             sent: false,
+            amount: portion.amount,
+            arrived: 0,
         }
     }
 

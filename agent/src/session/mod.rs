@@ -9,6 +9,7 @@ mod batch;
 mod decide;
 mod outcome;
 mod queue;
+mod status;
 mod transfer;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use batch::Batch;
 use queue::Queue;
+use status::Run;
 
 use crate::disk::Identity;
 use crate::entry::Digest;
@@ -41,6 +43,14 @@ use crate::safety::standing;
 use crate::tree::Change;
 use crate::tree::Tree;
 use crate::tree::TreeError;
+
+pub use status::Amount;
+pub use status::Dispute;
+pub use status::Presence;
+pub use status::Progress;
+pub use status::SideStatus;
+pub use status::State;
+pub use status::Status;
 
 /// Since some fixed moment; only differences count.
 pub type Instant = Duration;
@@ -84,6 +94,8 @@ struct Replica {
     unavailable: Option<(String, Instant)>,
     /// Nothing is sent before this: its disk is full.
     stalled: Option<Instant>,
+    /// What is being brought here, until nothing is left to bring.
+    run: Option<Run>,
 }
 
 /// A change that failed.
@@ -131,6 +143,8 @@ pub struct Session {
     recorded: Instant,
     flushes: Vec<Flush>,
     paused: bool,
+    /// How long the last change took from one side to the other.
+    latency: Option<Duration>,
     effects: Vec<Effect>,
 }
 
@@ -190,6 +204,7 @@ impl Session {
             recorded: Instant::ZERO,
             flushes: Vec::new(),
             paused: false,
+            latency: None,
             effects: Vec::new(),
         }
     }
@@ -209,8 +224,10 @@ impl Session {
         replica.stored.clear();
         replica.asked.clear();
         replica.unstored = 0;
+        replica.unavailable = None;
         for replica in &mut self.replicas {
             replica.queue = Queue::default();
+            replica.run = None;
         }
         // It may come back with less than it said it had: then what was agreed on since is no deletion or edit of its own.
         self.batches.clear();
@@ -324,15 +341,19 @@ impl Session {
             FromSide::Stored { digest, bytes, whole, problem } => {
                 let replica = self.replica_mut(side);
                 replica.unstored = replica.unstored.checked_sub(bytes).ok_or(Nonsense::Unasked)?;
+                let mut batches = self.batches.values_mut().filter(|batch| batch.target == side);
+                if let Some(batch) = batches.find(|batch| batch.awaits(&digest)) {
+                    batch.arrived += bytes;
+                }
                 match problem {
                     Some(problem) => {
                         if problem == Problem::Full {
-                            replica.stalled = Some(now + STALLED);
+                            self.replica_mut(side).stalled = Some(now + STALLED);
                         }
                         self.give_up(side, digest, &problem.to_string(), now);
                     }
                     None if whole => {
-                        replica.stored.insert(digest);
+                        self.replica_mut(side).stored.insert(digest);
                         self.batches
                             .values_mut()
                             .filter(|batch| batch.target == side)
@@ -458,6 +479,11 @@ impl Session {
                 self.send(side);
             }
             self.record(now);
+        }
+        for side in Side::BOTH {
+            if self.replica(side).queue.is_empty() && self.batches_to(side).next().is_none() {
+                self.replica_mut(side).run = None;
+            }
         }
         let idle = attached
             && !self.stale

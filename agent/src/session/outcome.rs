@@ -10,6 +10,7 @@ use super::Nonsense;
 use super::Recording;
 use super::STALLED;
 use super::Session;
+use super::batch::Batch;
 use super::decide::overlaps;
 use crate::message::Outcome;
 use crate::message::Problem;
@@ -51,6 +52,7 @@ impl Session {
         for digest in batch.needs() {
             self.replica_mut(side).stored.remove(digest);
         }
+        self.progressed(side, &batch, outcomes, now);
         let mut agreed = Vec::new();
         let intents = batch.intents();
         for outcome in outcomes {
@@ -68,6 +70,24 @@ impl Session {
             }
         }
         self.agree(agreed)
+    }
+
+    /// Counts what is done, and how long all of it took once nothing is left to do on this side.
+    fn progressed(&mut self, side: Side, batch: &Batch, outcomes: &[Outcome], now: Instant) {
+        let more = self.batches_to(side).next().is_some();
+        let failed = outcomes.iter().filter(|outcome| outcome.problem.is_some()).count() as u64;
+        let replica = self.replica_mut(side);
+        let more = more || !replica.queue.is_empty();
+        let Some(run) = &mut replica.run else { return };
+        run.done.entries += batch.amount.0.saturating_sub(failed);
+        run.done.bytes += batch.amount.1;
+        if !more {
+            let since = run.since;
+            replica.run = None;
+            if failed == 0 {
+                self.latency = Some(now.saturating_sub(since));
+            }
+        }
     }
 
     pub(super) fn agree(&mut self, changes: Vec<Change>) -> Result<(), Nonsense> {

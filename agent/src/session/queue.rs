@@ -39,6 +39,8 @@ pub(super) struct Wanted {
 #[derive(Debug, Default)]
 pub(super) struct Portion {
     pub(super) transitions: Vec<Transition>,
+    /// The entries and the bytes of content in all.
+    pub(super) amount: (u64, u64),
     /// Each content once.
     pub(super) wanted: Vec<Wanted>,
 }
@@ -187,7 +189,8 @@ impl Gathering {
 
     fn end(self) -> Option<Portion> {
         let wanted = self.wanted.into_values().collect();
-        (!self.transitions.is_empty()).then_some(Portion { transitions: self.transitions, wanted })
+        let amount = (self.entries, self.bytes);
+        (!self.transitions.is_empty()).then_some(Portion { transitions: self.transitions, amount, wanted })
     }
 }
 

@@ -401,3 +401,66 @@ fn rules_that_reach_one_side_first_delete_nothing() {
     assert_eq!(world.sides[1].tree.get(Some(&path)), Some(&Item::File(file)), "it stays where it is");
     assert_eq!(world.session.ancestor.get(Some(&path)), None, "and is nobody's any more");
 }
+
+/// A session with one side's file on its way to the other, after so many steps of everybody.
+fn underway(size: u64, steps: usize) -> World {
+    let mut world = World::new(1, Mode::TwoWaySafe);
+    world.settle();
+    let file = File { size, executable: false, digest: blake3::hash(b"1").into(), stamp: Stamp::UNKNOWN };
+    world.sides[0].set(&RelPath::parse(b"a").unwrap(), Some(Item::File(file)));
+    world.sides[0].report();
+    for _ in 0..steps {
+        world.now += Duration::from_millis(1);
+        for side in Side::BOTH {
+            world.sides[side as usize].step();
+            world.deliver(side);
+        }
+    }
+    world
+}
+
+#[test]
+fn a_status_tells_how_far_it_is() {
+    let size = 10 * CHUNK;
+    let before = World::new(1, Mode::TwoWaySafe).session.status();
+    assert_eq!(before.state(), State::Apart);
+    assert_eq!(before.side(Side::Beta).presence, Presence::Detached);
+    let status = underway(size, 6).session.status();
+    assert_eq!(status.state(), State::Working);
+    let Progress { done, total } = status.side(Side::Beta).progress;
+    assert_eq!(total, Amount { entries: 1, bytes: size });
+    assert!(done.entries == 0 && (1..size).contains(&done.bytes), "{done:?}");
+    assert_eq!(status.side(Side::Alpha).progress, Progress::default());
+    let status = underway(size, 60).session.status();
+    assert_eq!(status.state(), State::Equal);
+    assert_eq!(status.side(Side::Beta).progress, Progress::default());
+    assert_eq!((status.side(Side::Beta).files, status.agreed), (1, Amount { entries: 2, bytes: size }));
+    let latency = status.latency.expect("a change has arrived");
+    assert!((Duration::from_millis(10)..Duration::from_millis(60)).contains(&latency), "{latency:?}");
+}
+
+#[test]
+fn a_status_names_what_waits_for_a_person() {
+    let mut world = World::new(1, Mode::TwoWaySafe);
+    world.settle();
+    let path = RelPath::parse(b"a").unwrap();
+    for (side, text) in [(0, b"1"), (1, b"2")] {
+        let file =
+            File { size: 1, executable: false, digest: blake3::hash(text).into(), stamp: Stamp::UNKNOWN };
+        world.sides[side].set(&path, Some(Item::File(file)));
+    }
+    let odd = RelPath::parse(b"b").unwrap();
+    world.sides[1].set(&odd, Some(Item::Problematic("it is a pipe".into())));
+    world.written = 1;
+    world.settle();
+    let status = world.session.status();
+    assert_eq!(status.state(), State::Waiting);
+    let [dispute] = &status.conflicts[..] else { panic!("one conflict: {:?}", status.conflicts) };
+    assert_eq!(dispute.conflict.path.as_ref(), Some(&path));
+    assert_eq!(status.side(Side::Beta).problems, [(Some(odd), "it is a pipe".into())]);
+    world.session.choose(Some(path), dispute.key, Choice::Host).unwrap();
+    world.written = 2;
+    world.settle();
+    assert_eq!(world.session.status().conflicts, []);
+    assert_eq!(world.sides[0].tree.get(None).map(Item::files), Some(1));
+}

@@ -2,6 +2,7 @@
 
 use super::Instant;
 use super::Nonsense;
+use super::Run;
 use super::Session;
 use super::batch::Batch;
 use crate::entry::Digest;
@@ -51,6 +52,8 @@ impl Session {
                 .or_else(|| large.then(|| queue.next_large(used)).flatten().map(|portion| (portion, true)));
             self.replica_mut(side).queue = queue;
             let Some((portion, large)) = portion else { return };
+            let told = self.told;
+            self.replica_mut(side).run.get_or_insert_with(|| Run::since(told));
             let batch = Batch::new(side, portion, large, &self.replica(side).stored);
             self.batches.insert(self.next, batch);
             self.next += 1;

@@ -39,6 +39,7 @@ use crate::rules::Rules;
 use crate::safety::Limits;
 use crate::sample::nightly_or;
 use crate::session::Effect;
+use crate::session::Progress;
 use crate::session::Session;
 use crate::session::Settings;
 use crate::versions;
@@ -367,10 +368,13 @@ impl World {
                 .user(|volume| volume.advance(i64::try_from(milliseconds).unwrap() * 1_000_000));
         }
         self.tell(Session::tick);
+        let Some(session) = &mut self.session else { return };
+        let status = session.status();
+        for Progress { done, total } in status.sides.iter().map(|side| side.progress) {
+            assert!(done.entries <= total.entries && done.bytes <= total.bytes, "{done:?} of {total:?}");
+        }
         // A person who always says yes.
-        if let Some(session) = &mut self.session
-            && let Some(halt) = session.halt()
-        {
+        if let Some(halt) = status.halt {
             session.accept(halt);
         }
     }

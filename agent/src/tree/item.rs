@@ -105,6 +105,15 @@ impl Item {
         }
     }
 
+    /// The bytes of content in its files.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Directory(directory) => directory.0.bytes,
+            Self::File(file) => file.size,
+            Self::Symlink(_) | Self::Untracked(_) | Self::Problematic(_) => 0,
+        }
+    }
+
     /// What of it is carried; `None` when nothing is. The same value when all of it is.
     pub fn carried(&self) -> Option<Self> {
         match self {
@@ -197,6 +206,7 @@ struct Node {
     carried: Digest,
     count: u64,
     files: u64,
+    bytes: u64,
     height: usize,
     longest: usize,
     holds: Holds,
@@ -316,12 +326,14 @@ fn reach(name: &Name, child: &Item) -> usize {
 impl Node {
     fn of(children: Box<[(Name, Item)]>) -> Self {
         let mut holds = Holds::default();
-        let (mut count, mut files, mut height, mut longest) = (0, 0, 0, 0);
+        let (mut count, mut files, mut bytes, mut height, mut longest) = (0, 0, 0_u64, 0, 0);
         let mut whole = Vec::with_capacity(children.len() * 64);
         for (name, child) in &children {
             holds.note(child);
             count += child.count();
             files += child.files();
+            // Lengths are a peer's word: together they may be more than there are numbers.
+            bytes = bytes.saturating_add(child.bytes());
             height = height.max(child.height());
             longest = longest.max(reach(name, child));
             text(&mut whole, b'/', name);
@@ -329,7 +341,7 @@ impl Node {
         }
         let digest = Digest::from(blake3::hash(&whole));
         let carried = if holds == Holds::default() { digest } else { carried_digest(&children, whole) };
-        Self { children, digest, carried, count, files, height, longest, holds }
+        Self { children, digest, carried, count, files, bytes, height, longest, holds }
     }
 }
 
@@ -399,6 +411,26 @@ impl<'a> Iterator for Walk<'a> {
         }
         Some((path, item))
     }
+}
+
+/// What cannot be read or carried below an item, with its path and why: the first `most` of it. Enters only directories
+/// that hold such.
+pub fn problems(item: Option<&Item>, most: usize) -> Vec<(Option<RelPath>, Arc<str>)> {
+    let mut found = Vec::new();
+    let mut open: Vec<(Option<RelPath>, &Item)> = item.into_iter().map(|item| (None, item)).collect();
+    while found.len() < most
+        && let Some((path, item)) = open.pop()
+    {
+        match item {
+            Item::Problematic(problem) => found.push((path, Arc::clone(problem))),
+            Item::Directory(directory) if directory.holds_problems() => {
+                let below = directory.iter().rev();
+                open.extend(below.map(|(name, child)| (Some(below_path(path.as_ref(), name)), child)));
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// The path of a child.

@@ -23,6 +23,7 @@ pub use item::Keep;
 pub use item::Name;
 pub use item::Stamp;
 pub use item::Walk;
+pub use item::problems;
 pub use wire::ENTRIES_MAX;
 
 pub(crate) use item::below_path;
