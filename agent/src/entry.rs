@@ -29,27 +29,6 @@ impl From<blake3::Hash> for Digest {
     }
 }
 
-/// What stands at a path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Entry {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File {
-        /// Its length in bytes.
-        size: u64,
-        /// Whether anybody may execute it; the only part of the mode that travels.
-        executable: bool,
-        /// Its content.
-        digest: Digest,
-    },
-    /// A symbolic link that stays inside the folder.
-    Symlink {
-        /// What it says.
-        target: Target,
-    },
-}
-
 /// The longest target a link can have.
 const TARGET_MAX: usize = 4_000;
 

@@ -109,6 +109,11 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         }
     }
 
+    /// What is known of the folder.
+    pub fn known(&self) -> &Look {
+        &self.look
+    }
+
     /// The folder as it was last seen.
     pub fn tree(&self) -> &Tree {
         self.look.tree()
@@ -119,9 +124,28 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         &self.versions
     }
 
+    /// The disk and what was displaced on it.
+    pub(crate) fn parts(&mut self) -> (&D, &mut Versions<M>) {
+        (&self.disk, &mut self.versions)
+    }
+
     /// When to look again although no event asks for it, on the caller's clock.
     pub fn again(&self) -> Option<Duration> {
         self.again
+    }
+
+    /// Looks at everything, and says how many files had to be read for it.
+    #[cfg(test)]
+    pub(crate) fn look_and_count(&mut self) -> usize {
+        self.look.full(&self.disk, &mut (), Duration::ZERO).unwrap().read
+    }
+
+    /// Lets go of versions that are too old or too many.
+    ///
+    /// # Errors
+    /// As the kernel says; what could not be let go stays.
+    pub fn prune(&mut self) -> io::Result<usize> {
+        self.versions.prune(&self.disk, self.disk.now())
     }
 
     /// The session is gone, and with it whatever was on its way.
@@ -172,13 +196,20 @@ impl<D: Disk, M: Medium> Replica<D, M> {
             }
             ToSide::Apply { batch, orders } => self.apply(batch, orders, sentry, now, say),
             ToSide::Sync { token } => {
-                // Without an answer nothing is recorded, and it is asked again with the next connection.
-                if self.sync().is_ok() {
-                    say.push(FromSide::Synced { token });
-                }
+                let done = self.disk.sync();
+                self.synced(token, done, say);
             }
         }
         Ok(())
+    }
+
+    /// The disk was asked to make everything last that was done before `token` was heard, and was `done` with it.
+    pub fn synced(&mut self, token: u64, done: io::Result<()>, say: &mut Vec<FromSide>) {
+        let lasts = done.and_then(|()| self.versions.sync()).and_then(|()| self.versions.settle(&self.disk));
+        // Without an answer nothing is recorded, and it is asked again with the next connection.
+        if self.attached && lasts.is_ok() {
+            say.push(FromSide::Synced { token });
+        }
     }
 
     fn attach(&mut self, have: Digest, sentry: &mut impl Sentry, now: Duration, say: &mut Vec<FromSide>) {
@@ -462,12 +493,6 @@ impl<D: Disk, M: Medium> Replica<D, M> {
             drop(incoming.writer);
             drop(self.disk.discard(Slot::Part(incoming.part)));
         }
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.disk.sync()?;
-        self.versions.sync()?;
-        self.versions.settle(&self.disk)
     }
 }
 

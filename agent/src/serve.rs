@@ -1,32 +1,44 @@
-//! The init's end of the wire: takes changes from the node, tells it how the program is doing.
+//! The init's end of the wire: the container's side of the session, and how the program is doing.
 //!
-//! Publishes [`Progress`] on a `watch`: the supervisor reads from it when a first sync is complete and when files have
-//! changed. Reads the [`Report`] from another and sends it on.
+//! Tasks: one conversation per connection reads and writes; the last that [keeps](ToAgent::Keep) the side has it alone,
+//! the one before is ended. What it asks is done on a thread of its own, because disks are slow. Publishes [`Progress`]
+//! on a `watch`: the supervisor reads from it when a first sync is complete and when files have changed. Reads the
+//! [`Report`] from another and sends it on.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
+use tokio::sync::Notify;
+use tokio::sync::OwnedMutexGuard;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::accept::accept;
-use crate::entry::Entry;
-use crate::path::RelPath;
+use crate::disk::StageAt;
+use crate::keeper;
+use crate::keeper::Keeper;
+use crate::keeper::Places;
+use crate::message::FromSide;
+use crate::received::Received;
+use crate::reconcile::Side;
 use crate::report::Phase;
 use crate::report::Report;
-use crate::stage::Copy;
-use crate::stage::Incoming;
 use crate::wire;
 use crate::wire::Frame;
 use crate::wire::FrameReader;
@@ -39,8 +51,10 @@ use crate::wire::WireError;
 const CONNECTIONS: usize = 8;
 /// While a phase lasts its lines are sent no more often than this.
 const CHATTER: Duration = Duration::from_millis(100);
-/// Replies on their way: pages and failures. The writer drains them while the reader waits, so any number will do.
+/// Replies on their way. The writer drains them while the reader waits, so any number will do.
 const REPLIES: usize = 64;
+/// What was heard and not done yet: enough that reading and doing overlap.
+const WORK: usize = 64;
 
 /// How far the copy of the folder is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,23 +63,44 @@ pub struct Progress {
     pub connected: bool,
     /// Whether a first sync ever completed.
     pub complete: bool,
-    /// Raised by every batch that changed something.
+    /// Raised whenever changes of the host are all in place.
     pub changes: u64,
 }
 
 /// What all connections share.
 #[derive(Debug)]
 pub struct Control {
-    copy: Mutex<Copy>,
+    folder: PathBuf,
+    state: PathBuf,
+    received: Mutex<Received>,
+    /// Something was received since `changes` was last raised.
+    changed: AtomicBool,
+    keeper: Mutex<Option<(keeper::Settings, Arc<Keeper>)>>,
+    news: Arc<Notify>,
+    /// Raised by each conversation that wants the side; the one before sees it and ends.
+    wanted: watch::Sender<u64>,
+    /// Held by the conversation that has the side.
+    seat: Arc<tokio::sync::Mutex<()>>,
     report: watch::Receiver<Report>,
     progress: watch::Sender<Progress>,
 }
 
 impl Control {
-    /// Serves `copy` and tells what `report` says.
-    pub fn new(copy: Copy, report: watch::Receiver<Report>) -> Self {
-        let progress = Progress { complete: copy.ledger().is_complete(), ..Progress::default() };
-        Self { copy: Mutex::new(copy), report, progress: watch::Sender::new(progress) }
+    /// Keeps the copy at `folder`, remembering in `state`, and tells what `report` says.
+    pub fn new(folder: PathBuf, state: PathBuf, received: Received, report: watch::Receiver<Report>) -> Self {
+        let progress = Progress { complete: received.is_complete(), ..Progress::default() };
+        Self {
+            folder,
+            state,
+            received: Mutex::new(received),
+            changed: AtomicBool::new(false),
+            keeper: Mutex::default(),
+            news: Arc::default(),
+            wanted: watch::Sender::new(0),
+            seat: Arc::default(),
+            report,
+            progress: watch::Sender::new(progress),
+        }
     }
 
     /// How far the copy is.
@@ -73,9 +108,54 @@ impl Control {
         self.progress.subscribe()
     }
 
-    /// The copy itself; never held across an await.
-    pub fn copy(&self) -> MutexGuard<'_, Copy> {
-        self.copy.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the host has sent; never held across an await.
+    pub fn received(&self) -> MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The side, kept as asked: the one that is there when it is kept so already.
+    fn keep(&self, settings: keeper::Settings) -> Result<Arc<Keeper>, keeper::OpenError> {
+        let mut slot = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((same, keeper)) = &*slot
+            && *same == settings
+        {
+            return Ok(Arc::clone(keeper));
+        }
+        // Its stamps are saved as it goes, so that nothing is read again.
+        *slot = None;
+        let places = Places {
+            side: Side::Beta,
+            root: self.folder.clone(),
+            staging: StageAt::Inside,
+            state: self.state.join("side"),
+        };
+        let news = Arc::clone(&self.news);
+        let keeper = Arc::new(Keeper::open(places, &settings, move || news.notify_one())?);
+        *slot = Some((settings, Arc::clone(&keeper)));
+        Ok(keeper)
+    }
+
+    /// What the side has said; what came of the host's changes is noted on the way.
+    fn take(&self, keeper: &Keeper) -> Vec<FromSide> {
+        let said = keeper.take();
+        for said in &said {
+            if let FromSide::Applied { outcomes, .. } = said
+                && self.received().note(outcomes)
+            {
+                self.changed.store(true, Ordering::Relaxed);
+            }
+        }
+        said
+    }
+
+    fn settled(&self) {
+        self.received().complete();
+        let changed = self.changed.swap(false, Ordering::Relaxed);
+        self.progress.send_if_modified(|progress| {
+            let first = !std::mem::replace(&mut progress.complete, true);
+            progress.changes += u64::from(changed);
+            first || changed
+        });
     }
 }
 
@@ -94,21 +174,24 @@ pub fn bind(name: &str) -> io::Result<UnixListener> {
 pub async fn serve(listener: UnixListener, control: Arc<Control>) {
     accept(listener, CONNECTIONS, move |stream| {
         let control = Arc::clone(&control);
-        async move { converse(stream, &control).await }
+        async move { converse(stream, control).await }
     })
     .await;
 }
 
 /// One conversation, from hello to the end of the stream.
-async fn converse(stream: UnixStream, control: &Control) {
+async fn converse(stream: UnixStream, control: Arc<Control>) {
     let (reader, writer) = stream.into_split();
     let (replies, outgoing) = mpsc::channel(REPLIES);
-    let mut conversation = Conversation { control, replies, incoming: None };
+    let (kept, side) = watch::channel(None);
+    let mut conversation = Conversation { control: Arc::clone(&control), replies, kept, seat: None };
     let ended = tokio::select! {
         ended = conversation.read(FrameReader::new(reader)) => ended,
-        ended = write(writer, outgoing, control.report.clone()) => ended,
+        ended = write(writer, outgoing, &control, side) => ended,
     };
-    conversation.end();
+    if let Some(seat) = conversation.seat.take() {
+        seat.leave(&control).await;
+    }
     if let Err(error) = ended
         && !matches!(error, WireError::Closed | WireError::Io(_))
     {
@@ -116,150 +199,181 @@ async fn converse(stream: UnixStream, control: &Control) {
     }
 }
 
-struct Conversation<'a> {
-    control: &'a Control,
-    replies: mpsc::Sender<ToNode>,
-    incoming: Option<Incoming>,
+/// The side, and the thread that does what is asked of it.
+struct Seat {
+    keeper: Arc<Keeper>,
+    work: mpsc::Sender<ToAgent>,
+    /// What was heard and is not done yet need not be.
+    left: Arc<AtomicBool>,
+    done: JoinHandle<Result<(), WireError>>,
+    _only: OwnedMutexGuard<()>,
 }
 
-impl Conversation<'_> {
-    async fn read(
-        &mut self,
-        mut frames: FrameReader<impl tokio::io::AsyncRead + Unpin>,
-    ) -> Result<(), WireError> {
+impl Seat {
+    fn take(
+        control: &Arc<Control>,
+        keeper: Arc<Keeper>,
+        replies: mpsc::Sender<ToNode>,
+        only: OwnedMutexGuard<()>,
+    ) -> Self {
+        let (work, mut heard) = mpsc::channel(WORK);
+        let left = Arc::new(AtomicBool::new(false));
+        let (control, side, leaves) = (Arc::clone(control), Arc::clone(&keeper), Arc::clone(&left));
+        let done = tokio::task::spawn_blocking(move || {
+            while let Some(message) = heard.blocking_recv() {
+                if leaves.load(Ordering::Relaxed) {
+                    break;
+                }
+                obey(&control, &side, &replies, message)?;
+            }
+            Ok(())
+        });
+        Self { keeper, work, left, done, _only: only }
+    }
+
+    async fn leave(self, control: &Control) {
+        self.left.store(true, Ordering::Relaxed);
+        drop(self.work);
+        // Nobody takes any more: what waits for room would wait for ever.
+        self.keeper.detach();
+        drop(self.done.await);
+        drop(control.take(&self.keeper));
+        self.keeper.detach();
+    }
+}
+
+/// Does one thing that was asked.
+fn obey(
+    control: &Control,
+    keeper: &Keeper,
+    replies: &mpsc::Sender<ToNode>,
+    message: ToAgent,
+) -> Result<(), WireError> {
+    match message {
+        ToAgent::Side(message) => {
+            keeper.wait_for_room();
+            keeper.hear(message).map_err(|_| WireError::OutOfTurn { what: "something that makes no sense" })
+        }
+        ToAgent::Settled => {
+            control.settled();
+            Ok(())
+        }
+        ToAgent::Ask { number, question } => {
+            let answer = keeper.answer(question);
+            replies.blocking_send(ToNode::Answer { number, answer }).map_err(|_| WireError::Closed)
+        }
+        ToAgent::Heartbeat | ToAgent::Keep(_) => Ok(()),
+    }
+}
+
+struct Conversation {
+    control: Arc<Control>,
+    replies: mpsc::Sender<ToNode>,
+    kept: watch::Sender<Option<Arc<Keeper>>>,
+    seat: Option<Seat>,
+}
+
+impl Conversation {
+    async fn read(&mut self, mut frames: FrameReader<impl AsyncRead + Unpin>) -> Result<(), WireError> {
         frames.hello().await?;
+        let mut wanted = self.control.wanted.subscribe();
         loop {
-            match frames.next::<ToAgent>().await? {
+            let superseded = self.seat.is_some() && wanted.has_changed().unwrap_or(true);
+            if superseded {
+                return Err(WireError::OutOfTurn { what: "nothing more: another node has come" });
+            }
+            // Both are cancel-safe: a frame stays in its buffer, a change is seen again.
+            let frame = tokio::select! {
+                frame = frames.next::<ToAgent>() => frame?,
+                Ok(()) = wanted.changed(), if self.seat.is_some() => {
+                    wanted.mark_changed();
+                    continue;
+                }
+            };
+            match frame {
                 Frame::Hello(_) => return Err(WireError::OutOfTurn { what: "hello twice" }),
-                Frame::Raw(bytes) => match &mut self.incoming {
-                    Some(incoming) => incoming.write(&bytes),
-                    None => return Err(WireError::OutOfTurn { what: "content of no file" }),
-                },
-                Frame::Message(message) => self.take(message).await?,
+                Frame::Message(ToAgent::Heartbeat) => self.reply(ToNode::Heartbeat).await?,
+                Frame::Message(ToAgent::Keep(settings)) => {
+                    self.keep(*settings).await?;
+                    wanted.mark_unchanged();
+                }
+                Frame::Message(message) => self.pass(message).await?,
             }
         }
     }
 
-    async fn take(&mut self, message: ToAgent) -> Result<(), WireError> {
-        if self.incoming.is_some()
-            && !matches!(message, ToAgent::Commit { .. } | ToAgent::Abort | ToAgent::Heartbeat)
-        {
-            return Err(WireError::OutOfTurn { what: "something else inside of a file" });
+    /// Takes the side, from whoever had it.
+    async fn keep(&mut self, settings: keeper::Settings) -> Result<(), WireError> {
+        if let Some(seat) = self.seat.take() {
+            self.kept.send_replace(None);
+            seat.leave(&self.control).await;
         }
-        let reply = match message {
-            ToAgent::Heartbeat => Some(ToNode::Heartbeat),
-            ToAgent::Tree => {
-                self.control
-                    .progress
-                    .send_if_modified(|progress| !std::mem::replace(&mut progress.connected, true));
-                return self.tree().await;
+        self.control.wanted.send_modify(|wanted| *wanted += 1);
+        let only = Arc::clone(&self.control.seat).lock_owned().await;
+        let control = Arc::clone(&self.control);
+        let opened = tokio::task::spawn_blocking(move || control.keep(settings)).await;
+        let keeper = match opened.map_err(|error| WireError::Io(io::Error::other(error)))? {
+            Ok(keeper) => keeper,
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+                let reason = format!("{error}{}", cause.unwrap_or_default());
+                self.reply(ToNode::Unkept { reason }).await?;
+                return Ok(());
             }
-            ToAgent::Begin { path } => {
-                self.incoming = Some(self.control.copy().begin(path));
-                None
-            }
-            ToAgent::Commit { size, executable, digest } => {
-                let incoming = self.taken("the end of no file")?;
-                failed(self.control.copy().commit(incoming, size, executable, digest))
-            }
-            ToAgent::Abort => {
-                let incoming = self.taken("the end of no file")?;
-                self.control.copy().abort(incoming);
-                None
-            }
-            ToAgent::Done { generation } => {
-                self.done();
-                Some(ToNode::Synced { generation })
-            }
-            change => failed(self.control.copy().apply(change)?),
         };
-        if let Some(reply) = reply {
-            self.reply(reply).await?;
-        }
+        self.kept.send_replace(Some(Arc::clone(&keeper)));
+        self.seat = Some(Seat::take(&self.control, keeper, self.replies.clone(), only));
+        self.control.progress.send_if_modified(|progress| !std::mem::replace(&mut progress.connected, true));
         Ok(())
     }
 
-    fn taken(&mut self, what: &'static str) -> Result<Incoming, WireError> {
-        self.incoming.take().ok_or(WireError::OutOfTurn { what })
-    }
-
-    fn done(&self) {
-        let changed = self.control.copy().finish();
-        self.control.progress.send_if_modified(|progress| {
-            let first = !std::mem::replace(&mut progress.complete, true);
-            progress.changes += u64::from(changed);
-            first || changed
-        });
-    }
-
-    /// A page at a time, so that neither end holds all of it as messages.
-    async fn tree(&self) -> Result<(), WireError> {
-        let mut last: Option<RelPath> = None;
-        loop {
-            let entries = self.page(last.as_ref());
-            let Some((path, _)) = entries.last() else { break };
-            last = Some(path.clone());
-            self.reply(ToNode::Page { entries }).await?;
+    /// Hands on what is done by the side's own thread.
+    async fn pass(&mut self, message: ToAgent) -> Result<(), WireError> {
+        let Some(seat) = &mut self.seat else {
+            return Err(WireError::OutOfTurn { what: "something about files before how they are kept" });
+        };
+        if seat.work.send(message).await.is_ok() {
+            return Ok(());
         }
-        self.reply(ToNode::TreeEnd).await
-    }
-
-    fn page(&self, after: Option<&RelPath>) -> Vec<(RelPath, Entry)> {
-        use std::ops::Bound;
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let copy = self.control.copy();
-        let mut room = wire::FRAME_MAX / 2;
-        let mut entries = Vec::new();
-        for (path, entry) in copy.ledger().entries().range::<RelPath, _>((from, Bound::Unbounded)) {
-            let link = if let Entry::Symlink { target } = entry { target.as_bytes().len() } else { 0 };
-            let size = path.as_bytes().len() + link + 64;
-            if entries.len() == wire::PAGE || size > room {
-                break;
-            }
-            room -= size;
-            entries.push((path.clone(), entry.clone()));
+        match (&mut seat.done).await {
+            Ok(Err(error)) => Err(error),
+            _ => Err(WireError::Closed),
         }
-        entries
     }
 
     async fn reply(&self, reply: ToNode) -> Result<(), WireError> {
         self.replies.send(reply).await.map_err(|_| WireError::Closed)
     }
-
-    fn end(&mut self) {
-        let mut copy = self.control.copy();
-        if let Some(incoming) = self.incoming.take() {
-            copy.abort(incoming);
-        }
-        // What has arrived is remembered even when the batch was cut short.
-        copy.flush();
-    }
 }
 
-fn failed(done: Result<(), (RelPath, String)>) -> Option<ToNode> {
-    done.err().map(|(path, message)| ToNode::Failed { path, message })
-}
-
-/// Sends the hello, the report at once and whenever it changes, and the replies.
+/// Sends the hello, the report at once and whenever it changes, the replies, and what the side says once it is kept.
 async fn write(
     mut stream: impl AsyncWrite + Unpin,
     mut replies: mpsc::Receiver<ToNode>,
-    mut report: watch::Receiver<Report>,
+    control: &Control,
+    mut kept: watch::Receiver<Option<Arc<Keeper>>>,
 ) -> Result<(), WireError> {
+    let mut report = control.report.clone();
     let mut buffer = BytesMut::new();
+    let mut warning = None;
     wire::put_hello(&mut buffer, &Hello::ours());
     let mut phase = put_report(&mut buffer, &mut report);
     let mut next_report = Instant::now() + CHATTER;
     loop {
-        stream.write_all(&buffer).await.map_err(WireError::Io)?;
-        stream.flush().await.map_err(WireError::Io)?;
-        buffer.clear();
-        // All three are cancel-safe: a channel's receive, a watch's change, a sleep.
+        send(&mut stream, &mut buffer).await?;
+        let keeper = kept.borrow_and_update().clone();
+        let news = async {
+            match &keeper {
+                Some(_) => control.news.notified().await,
+                None => std::future::pending().await,
+            }
+        };
+        // All are cancel-safe: a channel's receive, a watch's change, a sleep, a notice.
         tokio::select! {
             reply = replies.recv() => {
                 let Some(reply) = reply else { return Ok(()) };
                 wire::put_message(&mut buffer, &reply);
-                while buffer.len() < wire::CHUNK && let Ok(reply) = replies.try_recv() {
+                while buffer.len() < wire::BUFFER && let Ok(reply) = replies.try_recv() {
                     wire::put_message(&mut buffer, &reply);
                 }
             }
@@ -268,8 +382,34 @@ async fn write(
                 phase = put_report(&mut buffer, &mut report);
                 next_report = Instant::now() + CHATTER;
             }
+            changed = kept.changed() => changed.map_err(|_| WireError::Closed)?,
+            () = news => {
+                let Some(keeper) = &keeper else { continue };
+                for said in control.take(keeper) {
+                    wire::put_message(&mut buffer, &ToNode::Side(said));
+                    if buffer.len() >= wire::BUFFER {
+                        send(&mut stream, &mut buffer).await?;
+                    }
+                }
+                let now = keeper.watched().warning;
+                if now != warning {
+                    wire::put_message(&mut buffer, &ToNode::Watched { warning: now.clone() });
+                    warning = now;
+                }
+            }
         }
     }
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), buffer: &mut BytesMut) -> Result<(), WireError> {
+    stream.write_all(buffer).await.map_err(WireError::Io)?;
+    stream.flush().await.map_err(WireError::Io)?;
+    buffer.clear();
+    // A quiet session holds no buffer.
+    if buffer.capacity() > wire::BUFFER {
+        *buffer = BytesMut::new();
+    }
+    Ok(())
 }
 
 /// Waits for a report worth sending: at once for another phase, with a pause for more lines of the same.

@@ -43,4 +43,9 @@ impl Home {
     pub fn stack(&self, workspace: &super::ids::WorkspaceId) -> PathBuf {
         self.root.join("stacks").join(workspace.as_str())
     }
+
+    /// What the sync session of one workspace remembers: its ancestor, versions, stamps.
+    pub fn sync(&self, workspace: &super::ids::WorkspaceId) -> PathBuf {
+        self.root.join("sync").join(workspace.as_str())
+    }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
-use nexus_agent::entry::Entry;
-use nexus_agent::path::RelPath;
+use nexus_agent::inquiry::Answer;
+use nexus_agent::message::FromSide;
 use nexus_agent::report::Report;
 use nexus_agent::wire;
 use nexus_agent::wire::Frame;
@@ -60,17 +60,17 @@ pub enum LinkError {
     },
 }
 
-/// What the agent says about files.
+/// What the agent says, but for its reports.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// A part of what it holds.
-    Page(Vec<(RelPath, Entry)>),
-    /// All parts were sent.
-    TreeEnd,
-    /// A change could not be made.
-    Failed(RelPath, String),
-    /// A batch is in place.
-    Synced(u64),
+    /// What the container's side says to the session.
+    Side(FromSide),
+    /// The container's side cannot be kept, and why.
+    Unkept(String),
+    /// How well the container's copy is watched: what a person should know.
+    Watched(Option<String>),
+    /// What a person wanted to know.
+    Answer(u64, Answer),
 }
 
 /// An open connection, after the hellos.
@@ -121,24 +121,24 @@ impl Reader {
             let next = tokio::time::timeout(SILENCE, self.frames.next::<ToNode>()).await;
             let message = match next {
                 Ok(Ok(Frame::Message(message))) => message,
-                Ok(Ok(Frame::Hello(_) | Frame::Raw(_))) => {
+                Ok(Ok(Frame::Hello(_))) => {
                     return self.broken(WireError::OutOfTurn { what: "what only the node says" });
                 }
                 Ok(Err(error)) => return self.broken(error),
                 Err(_) => return LinkError::Silent { container: self.container },
             };
-            let file = match message {
+            let said = match message {
                 ToNode::Report(said) => {
                     report(said.bounded());
                     continue;
                 }
                 ToNode::Heartbeat => continue,
-                ToNode::Page { entries } => Heard::Page(entries),
-                ToNode::TreeEnd => Heard::TreeEnd,
-                ToNode::Failed { path, message } => Heard::Failed(path, message.chars().take(300).collect()),
-                ToNode::Synced { generation } => Heard::Synced(generation),
+                ToNode::Side(said) => Heard::Side(said),
+                ToNode::Unkept { reason } => Heard::Unkept(reason.chars().take(300).collect()),
+                ToNode::Watched { warning } => Heard::Watched(warning),
+                ToNode::Answer { number, answer } => Heard::Answer(number, answer),
             };
-            if heard.send(file).await.is_err() {
+            if heard.send(said).await.is_err() {
                 return self.broken(WireError::Closed);
             }
         }
@@ -150,7 +150,7 @@ impl Reader {
 }
 
 impl Writer {
-    /// Sends what comes, and a heartbeat every second, until the connection ends.
+    /// Sends what comes, and a heartbeat every second, until the connection ends or nobody sends any more.
     pub(super) async fn run(mut self, mut outgoing: mpsc::Receiver<Bytes>) -> LinkError {
         let mut heartbeat = BytesMut::new();
         wire::put_message(&mut heartbeat, &ToAgent::Heartbeat);
@@ -160,13 +160,20 @@ impl Writer {
         loop {
             // Both are cancel-safe.
             let bytes = tokio::select! {
-                Some(bytes) = outgoing.recv() => bytes,
+                bytes = outgoing.recv() => match bytes {
+                    Some(bytes) => bytes,
+                    None => return self.closed(),
+                },
                 _ = ticks.tick() => heartbeat.clone(),
             };
             if let Err(error) = self.send(&bytes).await {
                 return error;
             }
         }
+    }
+
+    fn closed(&self) -> LinkError {
+        LinkError::Wire { container: self.container.clone(), source: WireError::Closed }
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {

@@ -24,13 +24,15 @@ use crate::sync;
 
 /// How long a port may take to answer a connection.
 const DIAL: Duration = Duration::from_millis(300);
+/// Where content waits that is to be moved into a folder beside it.
+const STAGE: &str = ".nexus-stage";
 /// How long a session may take to end.
 const CLOSE: Duration = Duration::from_secs(5);
 
 struct Session {
     container: String,
     folder: std::path::PathBuf,
-    exclude: Vec<String>,
+    settings: sync::Settings,
     tasks: TaskGroup,
     status: watch::Receiver<sync::Status>,
     /// Held for its life: dropped, the session ends.
@@ -63,7 +65,7 @@ impl Attachment {
         };
         if plan.agent {
             let container = running(&plan.web[0].service).map(|container| container.id.clone());
-            self.keep_session(context, input, &looked.exclude, container).await;
+            self.keep_session(context, input, &looked.sync, container).await;
         } else {
             self.detach().await;
             self.probe(&plan.web, &compose::network_name(&input.record.id), running).await;
@@ -74,12 +76,12 @@ impl Attachment {
         &mut self,
         context: &Arc<Context>,
         input: &Input,
-        exclude: &Vec<String>,
+        settings: &sync::Settings,
         container: Option<String>,
     ) {
         let held =
-            self.session.as_ref().map(|session| (&session.container, &session.folder, &session.exclude));
-        if held == container.as_ref().map(|container| (container, &input.path, exclude)) {
+            self.session.as_ref().map(|session| (&session.container, &session.folder, &session.settings));
+        if held == container.as_ref().map(|container| (container, &input.path, settings)) {
             return;
         }
         self.detach().await;
@@ -90,15 +92,16 @@ impl Attachment {
             name: input.record.folder.clone(),
             container: container.clone(),
             root: input.path.clone(),
-            excludes: exclude.clone(),
-            limit: sync::LIMIT,
+            staging: context.settings.directory.join(STAGE).join(input.record.id.as_str()),
+            state: context.home.sync(&input.record.id),
+            settings: settings.clone(),
         };
         let handle = sync::spawn(spec, Arc::clone(&context.engine), &mut tasks);
         let status = handle.status.clone();
         self.session = Some(Session {
             container,
             folder: input.path.clone(),
-            exclude: exclude.clone(),
+            settings: settings.clone(),
             tasks,
             status,
             _handle: handle,

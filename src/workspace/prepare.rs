@@ -22,6 +22,7 @@ use crate::model::project::Kind;
 use crate::model::project::Overrides;
 use crate::model::workspace::Name;
 use crate::project;
+use crate::sync;
 
 /// The largest icon kept.
 const ICON_MAX: u64 = 64 * 1024;
@@ -55,8 +56,8 @@ pub struct Looked {
     pub plan: Option<Arc<compose::Plan>>,
     /// Why there is no plan.
     pub trouble: Option<Trouble>,
-    /// Names and paths that are not carried into the container.
-    pub exclude: Vec<String>,
+    /// How its source is carried into the container and back.
+    pub sync: sync::Settings,
     /// What its owner should know although it runs.
     pub notices: Vec<String>,
 }
@@ -106,7 +107,7 @@ pub async fn look(
         detection: Some(Arc::new(detection.clone())),
         identity,
         icon: icon.map(Arc::new),
-        exclude: overrides.exclude.clone(),
+        sync: sync::Settings { excludes: overrides.exclude.clone(), ..sync::Settings::default() },
         ..Looked::default()
     };
     let problems = problems.iter().chain(&detection.problems);

@@ -24,6 +24,11 @@ use nexus::sync::Ended;
 use nexus::sync::Link;
 use nexus::sync::Phase;
 use nexus::sync::Status;
+use nexus_agent::inquiry::Answer;
+use nexus_agent::inquiry::Question;
+use nexus_agent::inquiry::Which;
+use nexus_agent::path::RelPath;
+use nexus_agent::reconcile::Side;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -123,8 +128,9 @@ impl Bench {
             name: "test".to_owned(),
             container: self.name("app"),
             root: self.folder.path().join("src"),
-            excludes: vec![],
-            limit: sync::LIMIT,
+            staging: self.folder.path().join("stage"),
+            state: self.folder.path().join("state"),
+            settings: sync::Settings::default(),
         };
         self.handle = Some(sync::spawn(spec, Arc::clone(&self.engine), &mut self.tasks));
     }
@@ -142,7 +148,7 @@ impl Bench {
     }
 
     async fn flush(&self) {
-        let flush = self.handle.as_ref().unwrap().flush();
+        let flush = self.handle.as_ref().unwrap().wishes.flush();
         tokio::time::timeout(Duration::from_secs(30), flush).await.unwrap().unwrap();
     }
 
@@ -242,9 +248,9 @@ async fn a_site_is_served_from_an_empty_image_and_follows_its_folder() {
     // The folder vanishes: nothing does inside.
     fs::rename(at(""), bench.folder.path().join("elsewhere")).unwrap();
     let status = bench.until("a halt", |status| status.halted.is_some()).await;
-    assert_eq!(status.halted.as_deref(), Some("the folder is gone; nothing is removed from the container"));
+    assert_eq!(status.halted.as_deref(), Some("the folder is gone; nothing is removed"));
     fs::create_dir(at("")).unwrap();
-    let replaced = "another folder stands in its place; restart the workspace to take it";
+    let replaced = "the folder on the host is not the one that was synchronised before; nothing is removed";
     bench.until("a halt", |status| status.halted.as_deref() == Some(replaced)).await;
     assert!(bench.get(port, "/").await.ends_with("HELLO"));
     fs::remove_dir(bench.folder.path().join("src")).unwrap();
@@ -356,7 +362,7 @@ async fn ends_are_told_apart() {
     let started = Instant::now();
     loop {
         bench.flush().await;
-        let states = bench.inside(&["sh", "-c", "cat /proc/[0-9]*/status"]);
+        let states = bench.inside(&["sh", "-c", "cat /proc/[0-9]*/status 2>/dev/null; true"]);
         let orphans = states.lines().filter(|line| *line == "Name:\tsleep").count();
         if orphans == 1 && !states.contains("zombie") {
             break;
@@ -411,16 +417,41 @@ async fn what_cannot_be_carried_is_listed_and_what_cannot_be_read_is_kept() {
     assert_eq!(skipped, ["outside", "socket"]);
     assert!(bench.get(8080, "/inside").await.ends_with('x'));
 
-    // What the container made is in the way, and stays.
-    bench.inside(&["mkdir", "/workspace/made"]);
-    bench.write("made", "a file");
-    let refused = |status: &Status| status.skipped.iter().any(|one| one.path == "made");
-    let status = bench.until("a refusal", refused).await;
-    let refusal = status.skipped.iter().find(|one| one.path == "made").unwrap();
-    assert_eq!(refusal.why, "a directory of the container's own stands there");
-    bench.inside(&["rmdir", "/workspace/made"]);
-    bench.until("the file", |status| !refused(status)).await;
-    assert_eq!(bench.inside(&["cat", "/workspace/made"]), "a file");
+    // What the container made where the host has a file loses, and is kept as a version.
+    bench.inside(&["sh", "-c", "echo mine > /workspace/both"]);
+    bench.write("both", "the host's");
+    bench.flush().await;
+    assert_eq!(bench.inside(&["cat", "/workspace/both"]), "the host's");
+    assert_eq!(fs::read_to_string(at("both")).unwrap(), "the host's");
+}
+
+#[tokio::test]
+async fn edits_in_the_container_come_to_the_folder_and_what_they_displace_comes_back() {
+    let mut bench = Bench::new().await;
+    bench.write("notes.txt", "first");
+    bench.start(DEBIAN, &[], &["/nexus/nexus-agent", "static", "."]);
+    bench.ready().await;
+    bench.inside(&[
+        "sh",
+        "-c",
+        "printf second > /workspace/notes.txt; mkdir /workspace/new; printf x > /workspace/new/file",
+    ]);
+    bench.flush().await;
+    let at = |name: &str| bench.folder.path().join("src").join(name);
+    assert_eq!(fs::read_to_string(at("notes.txt")).unwrap(), "second");
+    assert_eq!(fs::read_to_string(at("new/file")).unwrap(), "x");
+    assert!(!at(".nexus-stage").exists(), "nothing of ours is in the folder");
+
+    let wishes = bench.handle.as_ref().unwrap().wishes.clone();
+    let path = RelPath::parse(b"notes.txt").unwrap();
+    let kept = wishes.ask(Side::Alpha, Question::Versions { path: Some(path.clone()) }).await.unwrap();
+    let Answer::Versions(kept) = kept else { panic!("{kept:?}") };
+    assert_eq!(kept.iter().map(|kept| kept.size).collect::<Vec<_>>(), [5]);
+    let undo = Question::Undo { which: Which::Path(path.clone()), batch: 0, dry_run: false };
+    let undone = wishes.ask(Side::Alpha, undo).await.unwrap();
+    assert_eq!(undone, Answer::Undone { paths: vec![path], failed: vec![] });
+    bench.flush().await;
+    assert_eq!(bench.inside(&["cat", "/workspace/notes.txt"]), "first");
 }
 
 #[tokio::test]

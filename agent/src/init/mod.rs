@@ -23,10 +23,11 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::task::JoinSet;
 
+use crate::files::Root;
+use crate::received::Received;
 use crate::report::Ended;
 use crate::serve;
 use crate::serve::Control;
-use crate::stage::Copy;
 use environment::Environment;
 use output::Reporter;
 use process::Children;
@@ -108,11 +109,13 @@ pub async fn run(options: Options) -> Result<u8, InitError> {
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     prepare_directories(&options);
     let folder = |source| InitError::Folder { folder: options.folder.clone(), source };
-    let copy = Copy::open(&options.folder, &options.state).map_err(folder)?;
+    drop(Root::open(&options.folder).map_err(folder)?);
+    let received = Received::open(&options.state, prepare::manifests(&options));
     let listener = serve::bind(&options.socket)
         .map_err(|source| InitError::Socket { name: options.socket.clone(), source })?;
     let reporter = Arc::new(Reporter::default());
-    let control = Arc::new(Control::new(copy, reporter.subscribe()));
+    let control =
+        Arc::new(Control::new(options.folder.clone(), options.state.clone(), received, reporter.subscribe()));
     let children = Arc::new(Children::default());
     let mut signals = Signals::new().map_err(InitError::Signals)?;
 

@@ -12,8 +12,8 @@ use super::Options;
 use super::environment::Environment;
 use super::process;
 use crate::files::Root;
-use crate::ledger::Ledger;
 use crate::path::RelPath;
+use crate::received::Received;
 
 /// The programs whose versions decide whether what was installed still fits.
 const RUNTIMES: [&str; 8] = ["node", "bun", "python3", "python", "ruby", "php", "go", "java"];
@@ -56,7 +56,7 @@ impl Memo {
 }
 
 /// What an installation depends on, as one word.
-pub fn install_digest(options: &Options, ledger: &Ledger, search: &str) -> String {
+pub fn install_digest(options: &Options, received: &Received, search: &str) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
@@ -69,28 +69,36 @@ pub fn install_digest(options: &Options, ledger: &Ledger, search: &str) -> Strin
     add(format!("{:?}", folder.ok()).as_bytes());
     for input in &options.install_inputs {
         add(input.as_bytes());
-        add(&input_content(options, ledger, input));
+        add(&input_content(options, received, input));
     }
     hasher.finalize().to_hex().to_string()
 }
 
 /// A manifest as the node sent it; where nothing was ever sent, as it is on the disk.
-fn input_content(options: &Options, ledger: &Ledger, input: &str) -> Vec<u8> {
-    if !options.await_sync && ledger.entries().is_empty() {
+fn input_content(options: &Options, received: &Received, input: &str) -> Vec<u8> {
+    if !options.await_sync {
         return std::fs::read(options.root.join(input)).unwrap_or_default();
     }
+    let path = manifest(options, input);
+    format!("{:?}", path.and_then(|path| received.manifest(&path))).into_bytes()
+}
+
+/// The manifests an installation depends on, as paths of the folder.
+pub fn manifests(options: &Options) -> Vec<RelPath> {
+    options.install_inputs.iter().filter_map(|input| manifest(options, input)).collect()
+}
+
+fn manifest(options: &Options, input: &str) -> Option<RelPath> {
     let below = options.root.strip_prefix(&options.folder).unwrap_or(Path::new(""));
-    let path = below.join(input);
-    let path = RelPath::parse(path.as_os_str().as_encoded_bytes()).ok();
-    format!("{:?}", path.and_then(|path| ledger.entries().get(&path).cloned())).into_bytes()
+    RelPath::parse(below.join(input).as_os_str().as_encoded_bytes()).ok()
 }
 
 /// What a build depends on, as one word.
-pub fn build_digest(options: &Options, ledger: &Ledger, installed: &str) -> String {
+pub fn build_digest(options: &Options, received: &Received, installed: &str) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(options.build.as_deref().unwrap_or_default().as_bytes());
     hasher.update(installed.as_bytes());
-    hasher.update(ledger.fingerprint().as_bytes());
+    hasher.update(&received.source().0);
     hasher.finalize().to_hex().to_string()
 }
 
@@ -187,7 +195,8 @@ pub fn hint(lines: &[String], environment: &Environment) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Entry;
+    use crate::message::Outcome;
+    use crate::sample;
 
     fn options(folder: &Path) -> Options {
         Options {
@@ -200,34 +209,41 @@ mod tests {
         }
     }
 
-    fn file(content: &str) -> Entry {
-        Entry::File { size: 1, executable: false, digest: blake3::hash(content.as_bytes()).into() }
+    fn received(state: &Path, options: &Options) -> Received {
+        Received::open(state, manifests(options))
+    }
+
+    fn arrives(received: &mut Received, path: &str, content: &str) {
+        let path = Some(sample::path(path));
+        received.note(&[Outcome { path, now: Some(sample::file(content)), problem: None }]);
     }
 
     #[test]
     fn dependencies_are_installed_again_only_when_their_inputs_change() {
         let folder = tempfile::tempdir().unwrap();
         let mut options = options(folder.path());
-        let mut ledger = Ledger::in_memory();
-        let manifest = RelPath::parse(b"web/package.json").unwrap();
-        ledger.put(manifest.clone(), file("one"));
-        let first = install_digest(&options, &ledger, "/bin");
-        ledger.put(RelPath::parse(b"web/index.js").unwrap(), file("source"));
-        assert_eq!(install_digest(&options, &ledger, "/bin"), first, "source is no input");
-        ledger.put(manifest, file("two"));
-        let second = install_digest(&options, &ledger, "/bin");
+        let mut received = received(folder.path(), &options);
+        arrives(&mut received, "web/package.json", "one");
+        let first = install_digest(&options, &received, "/bin");
+        arrives(&mut received, "web/index.js", "source");
+        assert_eq!(install_digest(&options, &received, "/bin"), first, "source is no input");
+        arrives(&mut received, "web/package.json", "two");
+        let second = install_digest(&options, &received, "/bin");
         assert_ne!(second, first);
+        arrives(&mut received, "web/package.json", "one");
+        assert_eq!(install_digest(&options, &received, "/bin"), first, "what was installed for it is there");
         options.install = Some("npm install".to_owned());
-        assert_ne!(install_digest(&options, &ledger, "/bin"), second, "the line is one");
+        assert_ne!(install_digest(&options, &received, "/bin"), first, "the line is one");
     }
 
     #[test]
     fn a_build_depends_on_all_of_the_source() {
         let folder = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::in_memory();
-        let first = build_digest(&options(folder.path()), &ledger, "i");
-        ledger.put(RelPath::parse(b"web/index.js").unwrap(), file("source"));
-        assert_ne!(build_digest(&options(folder.path()), &ledger, "i"), first);
+        let options = options(folder.path());
+        let mut received = received(folder.path(), &options);
+        let first = build_digest(&options, &received, "i");
+        arrives(&mut received, "web/index.js", "source");
+        assert_ne!(build_digest(&options, &received, "i"), first);
     }
 
     #[test]

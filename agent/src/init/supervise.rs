@@ -223,17 +223,17 @@ impl Supervisor {
 
     fn install_due(&self) -> Option<String> {
         self.options.install.as_ref()?;
-        let digest = prepare::install_digest(&self.options, self.control.copy().ledger(), &self.search());
+        let digest = prepare::install_digest(&self.options, &self.control.received(), &self.search());
         (!self.installed.borrow().says(&digest)).then_some(digest)
     }
 
     fn build_due(&self) -> Option<String> {
         self.options.build.as_ref()?;
         let installed = match self.options.install {
-            Some(_) => prepare::install_digest(&self.options, self.control.copy().ledger(), &self.search()),
+            Some(_) => prepare::install_digest(&self.options, &self.control.received(), &self.search()),
             None => String::new(),
         };
-        let digest = prepare::build_digest(&self.options, self.control.copy().ledger(), &installed);
+        let digest = prepare::build_digest(&self.options, &self.control.received(), &installed);
         (!self.built.borrow().says(&digest)).then_some(digest)
     }
 

@@ -16,6 +16,9 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::disk::At;
 use crate::disk::Disk;
 use crate::disk::Kind;
@@ -36,7 +39,7 @@ use pace::Pace;
 use scan::Scan;
 
 /// What becomes of symbolic links.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Symlinks {
     /// Those that stay inside the folder are carried; others are a problem.
     #[default]
@@ -48,7 +51,7 @@ pub enum Symlinks {
 }
 
 /// How a folder is looked at.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// What becomes of symbolic links.
     pub symlinks: Symlinks,

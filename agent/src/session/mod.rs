@@ -57,6 +57,8 @@ pub type Instant = Duration;
 
 /// How soon a side that could not be looked at is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How soon what was left undecided is looked at again.
+const UNDECIDED: Duration = Duration::from_millis(50);
 /// How long a side whose disk is full is left alone.
 const STALLED: Duration = Duration::from_secs(2);
 
@@ -71,6 +73,8 @@ pub enum Effect {
     Begin([Identity; 2]),
     /// Whoever asked for this flush is answered.
     Flushed(u64),
+    /// All that could be brought to the container is there, for the first time or after more was.
+    Settled,
 }
 
 /// What is known of one side.
@@ -142,6 +146,8 @@ pub struct Session {
     recording: Option<Recording>,
     recorded: Instant,
     flushes: Vec<Flush>,
+    /// The container has not been told that it has all there is.
+    unsettled: bool,
     paused: bool,
     /// How long the last change took from one side to the other.
     latency: Option<Duration>,
@@ -179,6 +185,11 @@ struct Flush {
 impl Session {
     /// A session that remembers `ancestor` of the two roots it is `bound` to; without them it remembers nothing.
     pub fn new(settings: Settings, ancestor: Tree, bound: Option<[Identity; 2]>) -> Self {
+        Self::numbered(1, settings, ancestor, bound)
+    }
+
+    /// The same, whose batches are numbered from `first` on.
+    pub fn numbered(first: u64, settings: Settings, ancestor: Tree, bound: Option<[Identity; 2]>) -> Self {
         let ancestor = if bound.is_some() { ancestor } else { Tree::default() };
         Self {
             settings,
@@ -187,7 +198,7 @@ impl Session {
             bound,
             replicas: [Replica::default(), Replica::default()],
             batches: BTreeMap::new(),
-            next: 1,
+            next: first,
             stale: false,
             planned: Instant::ZERO,
             deferred: BTreeMap::new(),
@@ -203,6 +214,7 @@ impl Session {
             recording: None,
             recorded: Instant::ZERO,
             flushes: Vec::new(),
+            unsettled: true,
             paused: false,
             latency: None,
             effects: Vec::new(),
@@ -211,6 +223,7 @@ impl Session {
 
     /// A side is there (again) and takes messages.
     pub fn connected(&mut self, side: Side) -> Vec<Effect> {
+        self.unsettled |= side == Side::Beta;
         let have = self.replica(side).tree.digest();
         self.say(side, ToSide::Attach { have });
         self.effects()
@@ -397,6 +410,20 @@ impl Session {
         self.effects()
     }
 
+    /// When time itself changes something: whoever keeps the session lets it [`tick`](Self::tick) then.
+    pub fn due(&self) -> Option<Instant> {
+        let apart =
+            self.replicas.iter().filter_map(|replica| replica.unavailable.as_ref().map(|(_, at)| *at));
+        let stalled = self.replicas.iter().filter_map(|replica| replica.stalled);
+        let works = !self.paused && self.replicas.iter().all(|replica| replica.attached);
+        let deferred = self.deferred.values().filter(|_| works).map(|deferred| deferred.until);
+        // Decided later on purpose: while deletions go on, or not too often with much to do.
+        let undecided = (works && self.stale).then_some(self.planned + UNDECIDED);
+        let unrecorded = works && !self.agreed.is_empty() && self.recording.is_none();
+        let record = unrecorded.then_some(self.recorded + outcome::RECORD);
+        apart.chain(stalled).chain(deferred).chain(undecided).chain(record).min()
+    }
+
     /// Has both sides look at everything and answers with [`Effect::Flushed`] when they are equal: never while
     /// everything is halted.
     pub fn flush(&mut self, token: u64, now: Instant) -> Vec<Effect> {
@@ -453,7 +480,11 @@ impl Session {
         };
         let standing = self.bound.as_ref().map(|[one, two]| standing([one, two], [&alpha, &beta]));
         match standing {
-            Some(Standing::Trusted) => return,
+            Some(Standing::Trusted) => {
+                // The folder is back that another one stood in for.
+                self.halt = self.halt.filter(|halt| *halt != Halt::RootReplaced);
+                return;
+            }
             Some(Standing::Halted(halt)) if self.accepted != Some(halt) => {
                 self.halt = Some(halt);
                 return;
@@ -485,13 +516,15 @@ impl Session {
                 self.replica_mut(side).run = None;
             }
         }
-        let idle = attached
+        let rests = attached
             && !self.stale
             && self.halt.is_none()
             && self.batches.is_empty()
-            && self.deferred.is_empty()
             && self.replicas.iter().all(|replica| replica.queue.is_empty());
-        if idle {
+        if rests && std::mem::take(&mut self.unsettled) {
+            self.effects.push(Effect::Settled);
+        }
+        if rests && self.deferred.is_empty() {
             let (done, open): (Vec<_>, Vec<_>) =
                 self.flushes.drain(..).partition(|flush| flush.open.is_empty());
             self.flushes = open;

@@ -25,7 +25,7 @@ use crate::tree::Item;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// How long what both sides agree on may be known only in memory.
-const RECORD: Duration = Duration::from_millis(500);
+pub(super) const RECORD: Duration = Duration::from_millis(500);
 
 impl Session {
     pub(super) fn applied(

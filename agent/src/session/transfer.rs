@@ -96,6 +96,7 @@ impl Session {
                 break;
             }
         }
+        self.unsettled |= target == Side::Beta && !ready.is_empty();
         for (batch, orders) in ready {
             self.say(target, ToSide::Apply { batch, orders });
         }

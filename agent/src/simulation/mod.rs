@@ -217,6 +217,7 @@ impl World {
                     }
                 }
                 Effect::Flushed(token) => drop(self.flushed.insert(token)),
+                Effect::Settled => {}
             }
         }
     }

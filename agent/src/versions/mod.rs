@@ -13,6 +13,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::disk::At;
 use crate::disk::Disk;
 use crate::disk::Slot;
@@ -83,7 +86,7 @@ pub enum Cause {
 }
 
 /// How much is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// For how long.
     pub age: Duration,

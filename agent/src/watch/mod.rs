@@ -32,6 +32,8 @@ use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::fs::inotify;
 use rustix::io::Errno;
+use serde::Deserialize;
+use serde::Serialize;
 
 use crate::look::Dirty;
 use crate::look::Part;
@@ -54,7 +56,7 @@ const SHARE: u32 = 6;
 const BUFFER: usize = 64 * 1024;
 
 /// Whether and how changes are noticed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// By events, and by looking where there are none.
     #[default]
@@ -66,7 +68,7 @@ pub enum Mode {
 }
 
 /// How a folder is watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Whether and how.
     pub mode: Mode,
@@ -130,6 +132,8 @@ struct State {
     /// When a regular look was handed out: until the next call it was being made.
     looking: Option<Duration>,
     overflows: u64,
+    /// Whoever waits is to stop waiting.
+    called: bool,
 }
 
 impl Watch {
@@ -162,7 +166,8 @@ impl Watch {
         Ok(Self { shared, end, reader })
     }
 
-    /// Waits until there is somewhere to look; nowhere when there is not within `timeout`.
+    /// Waits until there is somewhere to look; nowhere when there is not within `timeout`, or after a
+    /// [`call`](Self::call).
     pub fn wait(&self, timeout: Duration) -> Dirty {
         let deadline = self.shared.now() + timeout;
         let mut state = self.shared.state();
@@ -170,7 +175,7 @@ impl Watch {
         loop {
             let now = self.shared.now();
             let dirty = state.take(now);
-            if !dirty.is_nowhere() || now >= deadline {
+            if !dirty.is_nowhere() || now >= deadline || std::mem::take(&mut state.called) {
                 return dirty;
             }
             let until = state.next().map_or(deadline, |next| next.min(deadline));
@@ -183,6 +188,12 @@ impl Watch {
     /// Adds somewhere to look, and wakes whoever waits.
     pub fn poke(&self, dirty: Dirty) {
         self.shared.state().batch.ready(dirty);
+        self.shared.changed.notify_all();
+    }
+
+    /// Ends the waiting under way, or else the next.
+    pub fn call(&self) {
+        self.shared.state().called = true;
         self.shared.changed.notify_all();
     }
 
@@ -277,6 +288,7 @@ impl State {
             verify: None,
             looking: None,
             overflows: 0,
+            called: false,
         };
         state.schedule(Duration::ZERO);
         state

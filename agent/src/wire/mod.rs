@@ -1,8 +1,7 @@
 //! The wire between the node and an agent: what is said, and how it is framed.
 //!
 //! A frame is `u32 length | u32 checksum | u8 kind | body` (little endian; length and checksum are of kind and body;
-//! the checksum is the start of their BLAKE3). Kind 0 is a hello, whose form never changes; kind 1 a message; kind 2
-//! raw bytes of the file being sent. Each end sends its hello first and reads the other's before anything else; where
+//! the checksum is the start of their BLAKE3). Kind 0 is a hello, whose form never changes; kind 1 a message. Each end sends its hello first and reads the other's before anything else; where
 //! the protocols differ the session ends with a text that names both. So a new field or message is a new protocol
 //! number, and an old agent is never misread: the node installs the agent of its own version beside it.
 //!
@@ -20,104 +19,69 @@ use serde::Serialize;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt as _;
 
-use crate::entry::Digest;
-use crate::entry::Entry;
-use crate::entry::Target;
-use crate::path::RelPath;
+use crate::inquiry::Answer;
+use crate::inquiry::Question;
+use crate::keeper;
+use crate::message::FromSide;
+use crate::message::ToSide;
 use crate::report::Report;
 
 /// The protocol of this build. Raised by every change to what follows.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 /// The largest frame either end takes.
-pub const FRAME_MAX: usize = 1024 * 1024;
-/// How much of a file one frame carries.
-pub const CHUNK: usize = 256 * 1024;
-/// How many entries one page of a tree holds.
-pub const PAGE: usize = 1_000;
+pub const FRAME_MAX: usize = 16 << 20;
+/// How much is gathered before it is written to a stream.
+pub const BUFFER: usize = 256 * 1024;
 
 const MAGIC: &[u8; 4] = b"NXAG";
 const HEADER: usize = 9;
 
 /// What the node says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ToAgent {
-    /// Asks what the agent holds from the node: [`ToNode::Page`]s and [`ToNode::TreeEnd`] follow.
-    Tree,
-    /// Make a directory.
-    Directory {
-        /// Where.
-        path: RelPath,
-    },
-    /// A file's content follows in raw frames, then [`ToAgent::Commit`] or [`ToAgent::Abort`].
-    Begin {
-        /// Where it goes.
-        path: RelPath,
-    },
-    /// The content is complete: put it in its place.
-    Commit {
-        /// What was sent, in bytes.
-        size: u64,
-        /// Whether it can be executed.
-        executable: bool,
-        /// What was sent.
-        digest: Digest,
-    },
-    /// The file changed while it was read: forget what was sent.
-    Abort,
-    /// Same content, other executable bit.
-    Executable {
-        /// The file.
-        path: RelPath,
-        /// The new bit.
-        executable: bool,
-    },
-    /// Make a symbolic link.
-    Symlink {
-        /// Where.
-        path: RelPath,
-        /// What it says.
-        target: Target,
-    },
-    /// Remove what stands there, if the node put it there.
-    Remove {
-        /// Where.
-        path: RelPath,
-    },
-    /// Everything up to here belongs together: answered by [`ToNode::Synced`].
-    Done {
-        /// Named in the answer.
-        generation: u64,
-    },
     /// Still there? Answered in kind.
     Heartbeat,
+    /// Keep the container's side like this. Before anything else about files; may be said again.
+    Keep(Box<keeper::Settings>),
+    /// What the session asks of the container's side.
+    Side(ToSide),
+    /// All that could be brought to the container is there.
+    Settled,
+    /// What a person wants to know or have done: [`ToNode::Answer`] follows.
+    Ask {
+        /// Comes back in the answer.
+        number: u64,
+        /// What.
+        question: Question,
+    },
 }
 
 /// What the agent says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ToNode {
     /// How the program is doing; sent at once and whenever it changes.
     Report(Box<Report>),
-    /// A part of what the agent holds from the node.
-    Page {
-        /// Some entries, in order.
-        entries: Vec<(RelPath, Entry)>,
-    },
-    /// All pages were sent.
-    TreeEnd,
-    /// One change could not be made; the others are.
-    Failed {
-        /// Where.
-        path: RelPath,
-        /// Why.
-        message: String,
-    },
-    /// A batch is in place.
-    Synced {
-        /// As named by the node.
-        generation: u64,
-    },
     /// Still here.
     Heartbeat,
+    /// The container's side cannot be kept: one sentence for people. The connection ends.
+    Unkept {
+        /// Why.
+        reason: String,
+    },
+    /// What the container's side says to the session.
+    Side(FromSide),
+    /// How well the container's copy is watched; sent when it changes.
+    Watched {
+        /// What a person should know, and what to do about it.
+        warning: Option<String>,
+    },
+    /// The answer to [`ToAgent::Ask`].
+    Answer {
+        /// The question's.
+        number: u64,
+        /// What there is to say.
+        answer: Answer,
+    },
 }
 
 /// One frame.
@@ -127,8 +91,6 @@ pub enum Frame<M> {
     Hello(Hello),
     /// A message.
     Message(M),
-    /// A part of the file being sent.
-    Raw(Bytes),
 }
 
 /// The first thing either end says.
@@ -209,12 +171,6 @@ pub fn put_message<M: Serialize>(buffer: &mut BytesMut, message: &M) {
     put(buffer, 1, &body);
 }
 
-/// Appends a part of a file as a frame; at most [`CHUNK`] bytes.
-pub fn put_raw(buffer: &mut BytesMut, bytes: &[u8]) {
-    debug_assert!(bytes.len() <= CHUNK, "a chunk fits a frame");
-    put(buffer, 2, bytes);
-}
-
 /// Appends a hello.
 pub fn put_hello(buffer: &mut BytesMut, hello: &Hello) {
     let body = [&MAGIC[..], &hello.protocol.to_le_bytes(), hello.version.as_bytes()].concat();
@@ -249,7 +205,7 @@ pub fn take<M: for<'de> Deserialize<'de>>(buffer: &mut BytesMut) -> Result<Optio
     let mut header = &buffer[..HEADER];
     let (length, expected, kind) = (header.get_u32_le(), header.get_u32_le(), header.get_u8());
     if length == 0 || length as usize > FRAME_MAX {
-        return Err(if kind > 2 { foreign(buffer) } else { WireError::Large { length } });
+        return Err(if kind > 1 { foreign(buffer) } else { WireError::Large { length } });
     }
     let end = HEADER + length as usize - 1;
     if buffer.len() < end {
@@ -271,7 +227,6 @@ fn decode<M: for<'de> Deserialize<'de>>(kind: u8, body: Bytes) -> Result<Frame<M
             Ok(_) => Err(WireError::Undecodable(postcard::Error::DeserializeBadEncoding)),
             Err(error) => Err(WireError::Undecodable(error)),
         },
-        2 => Ok(Frame::Raw(body)),
         _ => Err(foreign(&body)),
     }
 }
@@ -335,9 +290,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub async fn hello(&mut self) -> Result<Hello, WireError> {
         match self.next::<()>().await? {
             Frame::Hello(hello) => hello.check().map(|()| hello),
-            Frame::Message(()) | Frame::Raw(_) => {
-                Err(WireError::OutOfTurn { what: "a message before its hello" })
-            }
+            Frame::Message(()) => Err(WireError::OutOfTurn { what: "a message before its hello" }),
         }
     }
 }

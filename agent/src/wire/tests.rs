@@ -3,6 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::entry::Digest;
+use crate::message::Order;
+use crate::path::RelPath;
 use crate::report::Listener;
 use crate::report::Phase;
 
@@ -11,26 +14,39 @@ fn path() -> impl Strategy<Value = RelPath> {
         .prop_filter_map("not a path", |bytes| RelPath::parse(&bytes).ok())
 }
 
+fn to_side() -> impl Strategy<Value = ToSide> {
+    let digest = || any::<[u8; 32]>().prop_map(Digest);
+    prop_oneof![
+        digest().prop_map(|have| ToSide::Attach { have }),
+        any::<u64>().prop_map(|token| ToSide::Look { token }),
+        (path(), digest(), any::<u64>()).prop_map(|(path, digest, offset)| ToSide::Read {
+            path,
+            digest,
+            offset
+        }),
+        (digest(), any::<u64>(), prop::collection::vec(any::<u8>(), 0..3000), any::<bool>())
+            .prop_map(|(digest, offset, bytes, last)| ToSide::Store { digest, offset, bytes, last }),
+        digest().prop_map(|digest| ToSide::Drop { digest }),
+        (any::<u64>(), prop::collection::vec(path(), 0..5)).prop_map(|(batch, paths)| {
+            let order = |path| Order { path: Some(path), expected: None, new: None };
+            ToSide::Apply { batch, orders: paths.into_iter().map(order).collect() }
+        }),
+    ]
+}
+
 fn to_agent() -> impl Strategy<Value = ToAgent> {
     prop_oneof![
-        Just(ToAgent::Tree),
-        Just(ToAgent::Abort),
         Just(ToAgent::Heartbeat),
-        path().prop_map(|path| ToAgent::Directory { path }),
-        path().prop_map(|path| ToAgent::Begin { path }),
-        path().prop_map(|path| ToAgent::Remove { path }),
-        (path(), any::<bool>()).prop_map(|(path, executable)| ToAgent::Executable { path, executable }),
-        (any::<u64>(), any::<bool>(), any::<[u8; 32]>()).prop_map(|(size, executable, digest)| {
-            ToAgent::Commit { size, executable, digest: Digest(digest) }
-        }),
-        any::<u64>().prop_map(|generation| ToAgent::Done { generation }),
+        Just(ToAgent::Settled),
+        to_side().prop_map(ToAgent::Side),
+        (any::<u64>(), path())
+            .prop_map(|(number, path)| ToAgent::Ask { number, question: Question::Why { path } }),
     ]
 }
 
 fn frames() -> impl Strategy<Value = Vec<Frame<ToAgent>>> {
     let frame = prop_oneof![
         to_agent().prop_map(Frame::Message),
-        prop::collection::vec(any::<u8>(), 0..3000).prop_map(|bytes| Frame::Raw(bytes.into())),
         (any::<u16>(), "[ -~]{0,40}")
             .prop_map(|(protocol, version)| Frame::Hello(Hello { protocol, version })),
     ];
@@ -43,7 +59,6 @@ fn encode(frames: &[Frame<ToAgent>]) -> BytesMut {
         match frame {
             Frame::Hello(hello) => put_hello(&mut buffer, hello),
             Frame::Message(message) => put_message(&mut buffer, message),
-            Frame::Raw(bytes) => put_raw(&mut buffer, bytes),
         }
     }
     buffer
@@ -91,14 +106,15 @@ proptest! {
 #[test]
 fn a_path_that_leaves_its_root_does_not_decode() {
     for bad in [&b"../x"[..], b"/etc/passwd", b"a/../../b", b"", b"a\0"] {
-        // The second variant with one byte string: what an honest `Directory` looks like.
-        let mut body = vec![1, u8::try_from(bad.len()).unwrap()];
+        // A question (the fifth thing a node can say) of the fourth kind, about a path.
+        let mut body = vec![4, 0, 3, u8::try_from(bad.len()).unwrap()];
         body.extend_from_slice(bad);
         let error = decode::<ToAgent>(1, body.into()).unwrap_err();
         assert!(matches!(error, WireError::Undecodable(_)), "{error}");
     }
-    let honest = decode::<ToAgent>(1, Bytes::from_static(&[1, 1, b'x'])).unwrap();
-    assert_eq!(honest, Frame::Message(ToAgent::Directory { path: RelPath::parse(b"x").unwrap() }));
+    let honest = decode::<ToAgent>(1, Bytes::from_static(&[4, 0, 3, 1, b'x'])).unwrap();
+    let question = Question::Why { path: RelPath::parse(b"x").unwrap() };
+    assert_eq!(honest, Frame::Message(ToAgent::Ask { number: 0, question }));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::harness::docker;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Files a folder may hold.
-const LIMIT: usize = nexus::sync::LIMIT;
+const LIMIT: usize = nexus::sync::ENTRIES_MAX as usize;
 
 const START: &str = r#"{"name": "x", "scripts": {"start": "node server.js"}}"#;
 

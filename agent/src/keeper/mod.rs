@@ -1,0 +1,373 @@
+//! Keeps one side of a session at work: a [`Replica`] on a real folder, and the threads that serve it. The same on the
+//! host and in a container.
+//!
+//! Tasks, all threads: the watch's own reads the kernel's events; `look` waits for them and looks; `sync` asks the
+//! disk to make things last, which takes long and holds nobody up. Whoever keeps the keeper [hears](Keeper::hear) for it
+//! and [takes](Keeper::take) what it says, which is in order because all of it is said under one lock. It calls `news`
+//! whenever there is something to take.
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::disk::Disk as _;
+use crate::disk::Folder;
+use crate::disk::Identity;
+use crate::disk::StageAt;
+use crate::inquiry::Answer;
+use crate::inquiry::Question;
+use crate::log::Paper;
+use crate::look;
+use crate::look::Look;
+use crate::message::FromSide;
+use crate::message::ToSide;
+use crate::reconcile::Side;
+use crate::replica::Nonsense;
+use crate::replica::Replica;
+use crate::rules;
+use crate::rules::PatternError;
+use crate::rules::Rules;
+use crate::stamps;
+use crate::versions;
+use crate::versions::Versions;
+use crate::watch;
+use crate::watch::FileSystem;
+use crate::watch::Watch;
+
+/// With this much said and not taken, nothing is looked at and nothing heard: in bytes, about. Twice what a session has
+/// on its way at most.
+const UNTAKEN_MAX: usize = 16 << 20;
+/// How long nothing may happen before there is time for housekeeping.
+const IDLE: Duration = Duration::from_secs(30);
+/// How often versions that are too old are let go.
+const PRUNE: Duration = Duration::from_secs(3600);
+
+/// How a side is kept. Says a session, also over the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// What is not carried.
+    pub rules: rules::Settings,
+    /// How it is looked at. The slack is the side's own to know.
+    pub look: look::Settings,
+    /// How it is watched.
+    pub watch: watch::Settings,
+    /// How much is kept of what is displaced.
+    pub versions: versions::Limits,
+}
+
+/// Where a side's things are.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Which side it is.
+    pub side: Side,
+    /// The folder.
+    pub root: PathBuf,
+    /// Where content is brought before it is in place.
+    pub staging: StageAt,
+    /// What it remembers: versions and stamps. Made when it is not there.
+    pub state: PathBuf,
+}
+
+/// Why a side cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder is not there, or no directory.
+    #[error("the folder cannot be opened")]
+    Folder(#[source] io::Error),
+    /// What it remembers cannot be read.
+    #[error("what was kept of `{}` cannot be opened", path.display())]
+    State {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A rule makes no sense.
+    #[error(transparent)]
+    Rules(#[from] PatternError),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Keeper {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    places: Places,
+    identity: Identity,
+    state: Mutex<State>,
+    /// Something was taken.
+    taken: Condvar,
+    /// Something is to be made to last, or all is to end.
+    owed: Condvar,
+    watch: Watch,
+    epoch: Instant,
+    news: Box<dyn Fn() + Send + Sync>,
+}
+
+struct State {
+    replica: Replica<Folder, Paper>,
+    said: Vec<FromSide>,
+    untaken: usize,
+    /// What is to be made to last.
+    syncs: Vec<u64>,
+    /// Something was said since the stamps were saved.
+    unsaved: bool,
+    ended: bool,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("places", &self.places).finish_non_exhaustive()
+    }
+}
+
+impl Keeper {
+    /// Begins to keep a side. It says nothing before it is attached. `news` is called from several threads and must not
+    /// wait for anything.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(
+        places: Places,
+        settings: &Settings,
+        news: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, OpenError> {
+        let state_error = |source| OpenError::State { path: places.root.clone(), source };
+        let kept = places.state.join("kept");
+        std::fs::create_dir_all(&kept).map_err(state_error)?;
+        let folder = || Folder::open(&places.root, places.staging.clone(), &kept);
+        let disk = folder().map_err(OpenError::Folder)?;
+        let identity = disk.identity().map_err(OpenError::Folder)?;
+        let slack = FileSystem::of(&places.root).map_err(OpenError::Folder)?.slack();
+        let rules = Rules::new(settings.rules.clone())?;
+        let mut look = Look::new(look::Settings { slack, ..settings.look.clone() }, rules);
+        look.recall(stamps::load(&places.state.join("stamps"), identity));
+        let log = Paper::open(&places.state.join("versions")).map_err(state_error)?;
+        let versions = Versions::open(&disk, log, places.side, settings.versions).map_err(state_error)?;
+        let watch = Watch::open(&places.root, settings.watch).map_err(OpenError::Folder)?;
+        let state = State {
+            replica: Replica::new(disk, look, versions),
+            said: Vec::new(),
+            untaken: 0,
+            syncs: Vec::new(),
+            unsaved: false,
+            ended: false,
+        };
+        // Another handle on the same folder: while it waits for the disk it holds nothing.
+        let lasting = folder().map_err(OpenError::Folder)?;
+        let shared = Arc::new(Shared {
+            places,
+            identity,
+            state: Mutex::new(state),
+            taken: Condvar::new(),
+            owed: Condvar::new(),
+            watch,
+            epoch: Instant::now(),
+            news: Box::new(news),
+        });
+        let mut keeper = Self { shared: Arc::clone(&shared), threads: Vec::new() };
+        let looker = Arc::clone(&shared);
+        keeper.start("look", move || looker.look()).map_err(OpenError::Folder)?;
+        keeper.start("sync", move || shared.sync(&lasting)).map_err(OpenError::Folder)?;
+        Ok(keeper)
+    }
+
+    fn start(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(run)?);
+        Ok(())
+    }
+
+    /// Does what it is asked; the answers are there to be [taken](Self::take).
+    ///
+    /// # Errors
+    /// When it makes no sense: the connection is to be ended.
+    pub fn hear(&self, message: ToSide) -> Result<(), Nonsense> {
+        let shared = &*self.shared;
+        let now = shared.epoch.elapsed();
+        shared.work(|state| {
+            if let ToSide::Sync { token } = message {
+                state.syncs.push(token);
+                shared.owed.notify_all();
+                return Ok(());
+            }
+            state.replica.hear(message, &mut &shared.watch, now, &mut state.said)
+        })
+    }
+
+    /// Answers a person.
+    pub fn answer(&self, question: Question) -> Answer {
+        let shared = &*self.shared;
+        let now = shared.epoch.elapsed();
+        shared.work(|state| state.replica.answer(question, &mut &shared.watch, now, &mut state.said))
+    }
+
+    /// What was said since this was last asked, in order.
+    pub fn take(&self) -> Vec<FromSide> {
+        let mut state = self.shared.state();
+        state.untaken = 0;
+        let said = std::mem::take(&mut state.said);
+        drop(state);
+        self.shared.taken.notify_all();
+        said
+    }
+
+    /// Waits until enough was taken that more may be said.
+    pub fn wait_for_room(&self) {
+        drop(self.shared.with_room(self.shared.state()));
+    }
+
+    /// The session is gone: nothing is said until another is attached.
+    pub fn detach(&self) {
+        let mut state = self.shared.state();
+        state.replica.detach();
+        (state.said, state.untaken) = (Vec::new(), 0);
+        drop(state);
+        self.shared.taken.notify_all();
+    }
+
+    /// How well the folder is watched.
+    pub fn watched(&self) -> watch::Status {
+        self.shared.watch.status()
+    }
+
+    /// Whether the folder it keeps is the one that stands at its path now.
+    pub fn is_in_place(&self) -> bool {
+        let there = Folder::open(&self.shared.places.root, StageAt::Inside, Path::new("/"))
+            .and_then(|folder| folder.identity());
+        there.is_ok_and(|there| there == self.shared.identity)
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.shared.state().ended = true;
+        self.shared.watch.call();
+        self.shared.taken.notify_all();
+        self.shared.owed.notify_all();
+        for thread in self.threads.drain(..) {
+            drop(thread.join());
+        }
+        self.shared.save();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with_room<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        while state.untaken > UNTAKEN_MAX && !state.ended {
+            state = self.taken.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state
+    }
+
+    /// Does something that may make the side speak, and tells whoever listens.
+    fn work<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let (again, before) = (state.replica.again(), state.said.len());
+        let done = act(&mut state);
+        let new: usize = state.said[before..].iter().map(weight).sum();
+        state.untaken += new;
+        state.unsaved |= state.said.len() > before;
+        let (spoke, other) = (state.said.len() > before, state.replica.again() != again);
+        drop(state);
+        if other {
+            self.watch.call();
+        }
+        if spoke {
+            (self.news)();
+        }
+        done
+    }
+
+    /// Looks wherever something has changed, until the end.
+    fn look(&self) {
+        let mut pruned: Option<Instant> = None;
+        loop {
+            let again = self.state().replica.again();
+            let now = self.epoch.elapsed();
+            let dirty = self.watch.wait(again.map_or(IDLE, |again| again.saturating_sub(now)));
+            let state = self.with_room(self.state());
+            if state.ended {
+                return;
+            }
+            drop(state);
+            let now = self.epoch.elapsed();
+            if !dirty.is_nowhere() || again.is_some_and(|again| again <= now) {
+                self.work(|state| state.replica.look(dirty, &mut &self.watch, now, &mut state.said));
+            } else if again.is_none() {
+                self.save();
+                if pruned.is_none_or(|at| at.elapsed() > PRUNE) {
+                    // Tried again in an hour.
+                    drop(self.state().replica.prune());
+                    pruned = Some(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Makes things last, until the end.
+    fn sync(&self, disk: &Folder) {
+        let mut state = self.state();
+        loop {
+            if state.ended {
+                return;
+            }
+            let syncs = std::mem::take(&mut state.syncs);
+            if syncs.is_empty() {
+                state = self.owed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            drop(state);
+            let failed = disk.sync().err().map(|error| error.kind());
+            self.work(|state| {
+                for token in syncs {
+                    let done = failed.map_or(Ok(()), |kind| Err(io::Error::from(kind)));
+                    state.replica.synced(token, done, &mut state.said);
+                }
+            });
+            state = self.state();
+        }
+    }
+
+    /// Saves what files held, if anything was said since.
+    fn save(&self) {
+        let mut state = self.state();
+        if !std::mem::take(&mut state.unsaved) {
+            return;
+        }
+        let look: Vec<_> = state.replica.known().stamps().collect();
+        drop(state);
+        // Without it files are read once more.
+        drop(stamps::save(&self.places.state.join("stamps"), self.identity, look));
+    }
+}
+
+/// About how many bytes of memory what is said takes, beyond itself.
+fn weight(said: &FromSide) -> usize {
+    match said {
+        FromSide::Content { bytes, .. } => bytes.len(),
+        FromSide::Changes { changes, .. } => changes.iter().map(crate::tree::Change::weight).sum(),
+        _ => 64,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! Two real folders, two keepers and a session between them, all in this process.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::mpsc;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::inquiry::Which;
+use crate::reconcile::Mode;
+use crate::resolve::Strategy;
+use crate::session;
+use crate::session::Effect;
+use crate::session::Session;
+use crate::tree::Tree;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn settings() -> Settings {
+    Settings {
+        rules: rules::Settings::default(),
+        look: look::Settings::default(),
+        watch: watch::Settings::default(),
+        versions: versions::Limits::default(),
+    }
+}
+
+/// A pair of folders that are kept equal.
+struct Pair {
+    folders: [TempDir; 2],
+    states: [TempDir; 2],
+    keepers: [Keeper; 2],
+    session: Session,
+    news: mpsc::Receiver<()>,
+    epoch: Instant,
+    flushed: Vec<u64>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let (sender, news) = mpsc::channel();
+        let folders = [0, 1].map(|_| tempfile::tempdir().unwrap());
+        let states = [0, 1].map(|_| tempfile::tempdir().unwrap());
+        let keepers = Side::BOTH.map(|side| {
+            let places = Places {
+                side,
+                root: folders[side as usize].path().to_owned(),
+                staging: StageAt::Inside,
+                state: states[side as usize].path().to_owned(),
+            };
+            let sender = sender.clone();
+            Keeper::open(places, &settings(), move || {
+                let _ = sender.send(());
+            })
+            .unwrap()
+        });
+        let limits = crate::safety::Limits::default();
+        let settings = session::Settings { mode: Mode::TwoWaySafe, strategy: Strategy::HostWins, limits };
+        let session = Session::new(settings, Tree::default(), None);
+        let epoch = Instant::now();
+        let mut pair = Self { folders, states, keepers, session, news, epoch, flushed: Vec::new() };
+        for side in Side::BOTH {
+            let effects = pair.session.connected(side);
+            pair.perform(effects);
+        }
+        pair
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        let mut effects = VecDeque::from(effects);
+        loop {
+            match effects.pop_front() {
+                Some(Effect::Say(side, message)) => self.keepers[side as usize].hear(message).unwrap(),
+                Some(Effect::Flushed(token)) => self.flushed.push(token),
+                Some(Effect::Record(_) | Effect::Begin(_) | Effect::Settled) => {}
+                None => return,
+            }
+            for side in Side::BOTH {
+                for said in self.keepers[side as usize].take() {
+                    effects.extend(self.session.hear(side, said, self.epoch.elapsed()).unwrap());
+                }
+            }
+        }
+    }
+
+    /// Goes on until `wish` holds.
+    fn until(&mut self, what: &str, wish: impl Fn(&Self) -> bool) {
+        let started = Instant::now();
+        while !wish(self) {
+            assert!(started.elapsed() < DEADLINE, "{what} never came: {}", self.session.explain());
+            let _ = self.news.recv_timeout(Duration::from_millis(20));
+            let mut effects = self.session.tick(self.epoch.elapsed());
+            for side in Side::BOTH {
+                for said in self.keepers[side as usize].take() {
+                    effects.extend(self.session.hear(side, said, self.epoch.elapsed()).unwrap());
+                }
+            }
+            self.perform(effects);
+        }
+    }
+
+    fn flush(&mut self) {
+        let token = self.flushed.len() as u64 + 1000;
+        let effects = self.session.flush(token, self.epoch.elapsed());
+        self.perform(effects);
+        self.until("a flush", |pair| pair.flushed.contains(&token));
+    }
+
+    fn path(&self, side: Side, name: &str) -> PathBuf {
+        self.folders[side as usize].path().join(name)
+    }
+
+    fn write(&self, side: Side, name: &str, text: &str) {
+        let path = self.path(side, name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn read(&self, side: Side, name: &str) -> Option<String> {
+        fs::read_to_string(self.path(side, name)).ok()
+    }
+}
+
+#[test]
+fn edits_go_both_ways_without_being_asked_for() {
+    let mut pair = Pair::new();
+    for (from, name) in [(Side::Alpha, "src/from-host"), (Side::Beta, "deep/er/from-container")] {
+        pair.write(from, name, "one");
+        pair.until("an edit", |pair| pair.read(from.other(), name).as_deref() == Some("one"));
+        pair.write(from, name, "two");
+        pair.until("another edit", |pair| pair.read(from.other(), name).as_deref() == Some("two"));
+        fs::set_permissions(pair.path(from, name), fs::Permissions::from_mode(0o755)).unwrap();
+        let mode = |pair: &Pair| fs::metadata(pair.path(from.other(), name)).unwrap().permissions().mode();
+        pair.until("a mode", |pair| mode(pair) & 0o111 == 0o111);
+        fs::remove_file(pair.path(from, name)).unwrap();
+        pair.until("a removal", |pair| pair.read(from.other(), name).is_none());
+    }
+}
+
+#[test]
+fn what_sync_displaced_is_listed_and_comes_back_on_both_sides() {
+    let mut pair = Pair::new();
+    pair.write(Side::Alpha, "notes.txt", "first");
+    pair.flush();
+    pair.write(Side::Alpha, "notes.txt", "second");
+    pair.flush();
+    let path = crate::sample::path("notes.txt");
+    let beta = Side::Beta as usize;
+    let Answer::Versions(kept) = pair.keepers[beta].answer(Question::Versions { path: Some(path.clone()) })
+    else {
+        panic!("no versions");
+    };
+    assert_eq!(kept.len(), 1);
+    assert_eq!((kept[0].cause.as_str(), kept[0].size, kept[0].side), ("overwritten", 5, Side::Beta));
+    let content = Question::Content { path: path.clone(), version: Some(kept[0].id) };
+    let Answer::Content { bytes, .. } = pair.keepers[beta].answer(content) else { panic!("no content") };
+    assert_eq!(bytes, b"first");
+
+    let which = Which::Batch(kept[0].batch);
+    let ask = |dry_run| Question::Undo { which: which.clone(), batch: 77, dry_run };
+    let planned = Answer::Undone { paths: vec![path], failed: vec![] };
+    assert_eq!(pair.keepers[beta].answer(ask(true)), planned);
+    assert_eq!(pair.read(Side::Beta, "notes.txt").as_deref(), Some("second"));
+    assert_eq!(pair.keepers[beta].answer(ask(false)), planned);
+    pair.until("the old text", |pair| pair.read(Side::Alpha, "notes.txt").as_deref() == Some("first"));
+}
+
+#[test]
+fn the_reason_why_a_path_is_not_carried_is_told() {
+    let mut pair = Pair::new();
+    pair.write(Side::Alpha, "node_modules/left/index.js", "x");
+    pair.write(Side::Alpha, ".gitignore", "*.secret\n");
+    pair.write(Side::Alpha, "a.secret", "x");
+    pair.flush();
+    let why = |name: &str| match pair.keepers[0].answer(Question::Why { path: crate::sample::path(name) }) {
+        Answer::Standing { what, reason, .. } => (what, reason.unwrap_or_default()),
+        other => panic!("{other:?}"),
+    };
+    let (ignored, file) = ("ignored".to_owned(), "file".to_owned());
+    let modules = "node_modules is not carried: `node_modules/` in the defaults".to_owned();
+    assert_eq!(why("node_modules/left/index.js"), (ignored.clone(), modules));
+    assert_eq!(why("a.secret"), (ignored, "a.secret is not carried: `*.secret` in .gitignore".to_owned()));
+    assert_eq!(why(".gitignore"), (file, String::new()));
+    assert_eq!(why("b/c").0, "absent");
+}
+
+#[test]
+fn a_keeper_knows_when_another_folder_stands_in_its_place() {
+    let pair = Pair::new();
+    assert!(pair.keepers[0].is_in_place());
+    let root = pair.folders[0].path();
+    fs::rename(root, root.with_extension("away")).unwrap();
+    assert!(!pair.keepers[0].is_in_place());
+    fs::create_dir(root).unwrap();
+    assert!(!pair.keepers[0].is_in_place());
+    fs::remove_dir(root).unwrap();
+    fs::rename(root.with_extension("away"), root).unwrap();
+    assert!(pair.keepers[0].is_in_place());
+}
+
+#[test]
+fn a_keeper_that_comes_back_reads_nothing_again() {
+    let mut pair = Pair::new();
+    for number in 0..50 {
+        pair.write(Side::Alpha, &format!("file-{number}"), "content");
+    }
+    // Their times are too young to tell whether they are written again: only a look after that knows.
+    pair.until("rest", |pair| pair.read(Side::Beta, "file-49").is_some());
+    pair.until("a settled look", |pair| {
+        let state = pair.keepers[0].shared.state();
+        state.replica.again().is_none() && state.replica.known().stamps().count() == 50
+    });
+    let Pair { folders, states, keepers, .. } = pair;
+    drop(keepers);
+    let places = Places {
+        side: Side::Alpha,
+        root: folders[0].path().to_owned(),
+        staging: StageAt::Inside,
+        state: states[0].path().to_owned(),
+    };
+    let keeper = Keeper::open(places, &settings(), || {}).unwrap();
+    let read = keeper.shared.work(|state| state.replica.look_and_count());
+    assert_eq!(read, 0);
+}
