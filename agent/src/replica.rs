@@ -192,7 +192,10 @@ impl<D: Disk, M: Medium> Replica<D, M> {
             }
             ToSide::Drop { digest } => {
                 self.forget(&digest);
-                drop(self.disk.discard(Slot::Whole(digest)));
+                // Under the name of a content may be what it was exchanged for.
+                if !self.versions.claims(Slot::Whole(digest)) {
+                    drop(self.disk.discard(Slot::Whole(digest)));
+                }
             }
             ToSide::Apply { batch, orders } => self.apply(batch, orders, sentry, now, say),
             ToSide::Sync { token } => {
@@ -227,7 +230,10 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         if anew {
             self.told = Tree::default();
         }
-        let whole = |slot| if let Slot::Whole(digest) = slot { Some(digest) } else { None };
+        let whole = |slot| match slot {
+            Slot::Whole(digest) if !self.versions.claims(slot) => Some(digest),
+            _ => None,
+        };
         let stored = self.disk.slots().unwrap_or_default().into_iter().filter_map(whole).collect();
         self.attached = true;
         say.push(FromSide::Attached { identity, anew, stored });
@@ -328,6 +334,7 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         last: bool,
     ) -> Result<io::Result<()>, Nonsense> {
         if offset == 0 {
+            self.forget(&digest);
             if self.incoming.len() >= INCOMING {
                 return Err(Nonsense);
             }
@@ -401,6 +408,7 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         let work = Batch { id: batch, transitions: &transitions, lost: &lost };
         let done = apply::apply(&self.disk, &mut self.versions, self.look.tree(), &work, &());
         outcomes.extend(done.into_iter().map(|outcome| self.outcome(outcome)));
+        self.clear_empty();
         self.mind_the_gaps(&mut outcomes);
         let changes: Vec<_> = outcomes
             .iter()
@@ -485,6 +493,13 @@ impl<D: Disk, M: Medium> Replica<D, M> {
             self.disk.finish(writer, slot)?;
         }
         Ok(())
+    }
+
+    fn clear_empty(&self) {
+        let slot = Slot::Whole(blake3::hash(b"").into());
+        if !self.versions.claims(slot) {
+            drop(self.disk.discard(slot));
+        }
     }
 
     /// Gives up what is coming in; where it cannot be removed now it goes when the side is opened the next time.

@@ -86,6 +86,8 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
         };
         let slot = Slot::Whole(digest);
         if let Some(id) = self.moving.get(&digest).filter(|_| free) {
+            // It may have been brought all the same.
+            self.spare.insert(slot);
             return Ok(Slot::Taken(*id));
         }
         self.versions.put_away(self.disk, slot)?;
@@ -95,6 +97,7 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
                 _ if self.copy(digest)? => {}
                 _ => return Err(Problem::Missing { digest }),
             }
+            self.spare.insert(slot);
         }
         Ok(slot)
     }

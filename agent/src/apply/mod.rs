@@ -140,6 +140,7 @@ fn apply_by<D: Disk, M: Medium>(
         wanted: BTreeSet::new(),
         moving: BTreeMap::new(),
         placed: HashMap::new(),
+        spare: BTreeSet::new(),
         owners: None,
         problems: Vec::new(),
         full: false,
@@ -155,6 +156,7 @@ fn apply_by<D: Disk, M: Medium>(
         applier.fill(task);
     }
     applier.keep_what_did_not_arrive();
+    applier.clear_what_was_not_used();
     tasks.into_iter().map(Task::into_outcome).collect()
 }
 
@@ -297,6 +299,8 @@ struct Applier<'a, D, M> {
     moving: BTreeMap<Digest, u64>,
     /// Where content was put.
     placed: HashMap<Digest, RelPath>,
+    /// Staged content that nobody else will ask for if it is not used.
+    spare: BTreeSet<Slot>,
     /// The last directory something was put into, and whose it is.
     owners: Option<(Option<RelPath>, Owner)>,
     problems: Vec<Failure>,
@@ -377,6 +381,11 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
             // Stays staged and announced otherwise, and is found when the store is opened.
             self.versions.keep(self.disk, id, Slot::Taken(id)).ok();
         }
+    }
+
+    fn clear_what_was_not_used(&mut self) {
+        let unused = self.spare.iter().filter(|slot| !self.versions.claims(**slot));
+        unused.for_each(|slot| drop(self.disk.discard(*slot)));
     }
 
     /// Whose something new in this directory is: whoever owns the directory.

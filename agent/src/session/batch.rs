@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 
+use super::decide::overlaps;
 use super::queue::Portion;
 use super::queue::Wanted;
 use crate::entry::Digest;
@@ -27,8 +28,9 @@ pub(super) struct Batch {
     offset: u64,
     /// Every content it needs.
     needs: BTreeSet<Digest>,
-    /// Those not stored yet.
+    /// Those not stored yet, now and at first.
     missing: BTreeSet<Digest>,
+    brought: BTreeSet<Digest>,
     pub(super) sent: bool,
     /// The entries and the bytes of content in all, and the bytes that have arrived.
     pub(super) amount: (u64, u64),
@@ -41,7 +43,7 @@ impl Batch {
         let needs = portion.wanted.iter().map(|wanted| wanted.digest).collect();
         let unread: VecDeque<_> =
             portion.wanted.into_iter().filter(|wanted| !stored.contains(&wanted.digest)).collect();
-        let missing = unread.iter().map(|wanted| wanted.digest).collect();
+        let missing: BTreeSet<_> = unread.iter().map(|wanted| wanted.digest).collect();
         Self {
             target,
             transitions: portion.transitions,
@@ -49,6 +51,7 @@ impl Batch {
             unread,
             offset: 0,
             needs,
+            brought: missing.clone(),
             missing,
             sent: false,
             amount: portion.amount,
@@ -75,9 +78,25 @@ impl Batch {
         &self.needs
     }
 
+    /// Whether the target had this content before the batch was made.
+    pub(super) fn was_stored(&self, digest: &Digest) -> bool {
+        !self.brought.contains(digest)
+    }
+
+    /// Whether it puts this content at or below a path, or above it.
+    pub(super) fn puts(&self, digest: &Digest, path: Option<&RelPath>) -> bool {
+        let mut about = self.transitions.iter().filter(|transition| overlaps(transition.path.as_ref(), path));
+        about.any(|transition| transition.new.as_ref().is_some_and(|new| holds(new, digest)))
+    }
+
     /// Whether this content is on its way with this batch.
     pub(super) fn awaits(&self, digest: &Digest) -> bool {
         self.missing.contains(digest)
+    }
+
+    /// The contents not stored yet.
+    pub(super) fn missing(&self) -> impl Iterator<Item = Digest> {
+        self.missing.iter().copied()
     }
 
     /// A content is there.

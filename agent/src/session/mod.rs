@@ -90,8 +90,8 @@ struct Replica {
     stored: BTreeSet<Digest>,
     /// Bytes sent to it and not stored yet.
     unstored: u64,
-    /// What it was asked to read and has not answered yet, in order, with the bytes each part has.
-    asked: VecDeque<(Digest, u64)>,
+    /// What it was asked to read and has not answered yet, in order.
+    asked: VecDeque<Asked>,
     /// What waits to be changed here.
     queue: Queue,
     /// Why it cannot be looked at, and when it is asked again.
@@ -100,6 +100,15 @@ struct Replica {
     stalled: Option<Instant>,
     /// What is being brought here, until nothing is left to bring.
     run: Option<Run>,
+}
+
+/// A part of a content that a side was asked to read.
+#[derive(Debug)]
+struct Asked {
+    /// For which batch.
+    batch: u64,
+    digest: Digest,
+    bytes: u64,
 }
 
 /// A change that failed.
@@ -243,6 +252,10 @@ impl Session {
             replica.run = None;
         }
         // It may come back with less than it said it had: then what was agreed on since is no deletion or edit of its own.
+        let other = side.other();
+        for digest in self.batches_to(other).flat_map(Batch::missing).collect::<Vec<_>>() {
+            self.say(other, ToSide::Drop { digest });
+        }
         self.batches.clear();
         self.ancestor.clone_from(&self.lasting);
         self.agreed.clear();
@@ -340,16 +353,18 @@ impl Session {
                 }
             }
             FromSide::Content { digest, offset, bytes, last } => {
-                self.answered(side, digest)?;
+                let asked = self.answered(side, digest)?;
                 let target = side.other();
-                if self.batches_to(target).any(|batch| batch.awaits(&digest)) {
+                if self.awaits(&asked) {
                     self.replica_mut(target).unstored += bytes.len() as u64;
                     self.say(target, ToSide::Store { digest, offset, bytes, last });
                 }
             }
             FromSide::Gone { digest } => {
-                self.answered(side, digest)?;
-                self.give_up(side.other(), digest, "it changed while it was read", now);
+                let asked = self.answered(side, digest)?;
+                if self.awaits(&asked) {
+                    self.give_up(side.other(), digest, "it changed while it was read", now);
+                }
             }
             FromSide::Stored { digest, bytes, whole, problem } => {
                 let replica = self.replica_mut(side);
@@ -525,6 +540,7 @@ impl Session {
             self.effects.push(Effect::Settled);
         }
         if rests && self.deferred.is_empty() {
+            self.clear_stored();
             let (done, open): (Vec<_>, Vec<_>) =
                 self.flushes.drain(..).partition(|flush| flush.open.is_empty());
             self.flushes = open;

@@ -12,6 +12,7 @@ use super::STALLED;
 use super::Session;
 use super::batch::Batch;
 use super::decide::overlaps;
+use crate::entry::Digest;
 use crate::message::Outcome;
 use crate::message::Problem;
 use crate::message::ToSide;
@@ -49,9 +50,7 @@ impl Session {
         if batch.target != side || !batch.sent {
             return Err(Nonsense::Unasked);
         }
-        for digest in batch.needs() {
-            self.replica_mut(side).stored.remove(digest);
-        }
+        self.used(side, &batch, outcomes);
         self.progressed(side, &batch, outcomes, now);
         let mut agreed = Vec::new();
         let intents = batch.intents();
@@ -87,6 +86,23 @@ impl Session {
             if failed == 0 {
                 self.latency = Some(now.saturating_sub(since));
             }
+        }
+    }
+
+    /// What was brought for a change that failed is still there for the next attempt. Was any of it there before this
+    /// one, that may be what was at fault, and all is brought again.
+    fn used(&mut self, side: Side, batch: &Batch, outcomes: &[Outcome]) {
+        let failed: Vec<_> = outcomes.iter().filter(|outcome| outcome.problem.is_some()).collect();
+        let of_use =
+            |digest: &&Digest| failed.iter().any(|outcome| batch.puts(digest, outcome.path.as_ref()));
+        let (unused, used): (BTreeSet<&Digest>, BTreeSet<&Digest>) = batch.needs().iter().partition(of_use);
+        let doubtful = unused.iter().any(|digest| batch.was_stored(digest));
+        for digest in used {
+            self.replica_mut(side).stored.remove(digest);
+        }
+        for digest in unused.into_iter().filter(|_| doubtful) {
+            self.replica_mut(side).stored.remove(digest);
+            self.say(side, ToSide::Drop { digest: *digest });
         }
     }
 

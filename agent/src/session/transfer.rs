@@ -1,5 +1,6 @@
 //! How changes and contents get to a side: in portions, small ones first, as much at a time as may be on its way.
 
+use super::Asked;
 use super::Instant;
 use super::Nonsense;
 use super::Run;
@@ -17,11 +18,16 @@ const WINDOW: u64 = 8 * 1024 * 1024;
 
 impl Session {
     /// A part that was asked for has come, or never will.
-    pub(super) fn answered(&mut self, side: Side, digest: Digest) -> Result<(), Nonsense> {
+    pub(super) fn answered(&mut self, side: Side, digest: Digest) -> Result<Asked, Nonsense> {
         match self.replica_mut(side).asked.pop_front() {
-            Some((asked, _)) if asked == digest => Ok(()),
+            Some(asked) if asked.digest == digest => Ok(asked),
             _ => Err(Nonsense::Unasked),
         }
+    }
+
+    /// Whether what was asked for is still of use.
+    pub(super) fn awaits(&self, asked: &Asked) -> bool {
+        self.batches.get(&asked.batch).is_some_and(|batch| batch.awaits(&asked.digest))
     }
 
     /// A content will not come to `target`.
@@ -31,9 +37,21 @@ impl Session {
         {
             paths.extend(batch.give_up(&digest));
         }
+        if !paths.is_empty() {
+            self.say(target, ToSide::Drop { digest });
+        }
         self.batches.retain(|_, batch| !batch.transitions.is_empty());
         for path in paths {
             self.defer(path, reason.to_owned(), now);
+        }
+    }
+
+    /// Nothing is left to do: what a side has stored, and nothing needs, is of no use any more.
+    pub(super) fn clear_stored(&mut self) {
+        for side in Side::BOTH {
+            for digest in std::mem::take(&mut self.replica_mut(side).stored) {
+                self.say(side, ToSide::Drop { digest });
+            }
         }
     }
 
@@ -63,23 +81,26 @@ impl Session {
     /// Asks the other side for contents, as much as may be on its way at a time; small changes first.
     pub(super) fn read(&mut self, target: Side) {
         let source = target.other();
-        let asked: u64 = self.replica(source).asked.iter().map(|(_, bytes)| bytes).sum();
+        let asked: u64 = self.replica(source).asked.iter().map(|asked| asked.bytes).sum();
         let mut afloat = self.replica(target).unstored + asked;
         for large in [false, true] {
             let window = if large { WINDOW / 2 } else { WINDOW };
             let mut reads = Vec::new();
-            for batch in
-                self.batches.values_mut().filter(|batch| batch.target == target && batch.large == large)
-            {
+            let mut batches: Vec<_> = self
+                .batches
+                .iter_mut()
+                .filter(|(_, batch)| batch.target == target && batch.large == large)
+                .collect();
+            for (id, batch) in &mut batches {
                 while afloat < window
                     && let Some((read, digest, bytes)) = batch.next_read()
                 {
                     afloat += bytes;
-                    reads.push((read, digest, bytes));
+                    reads.push((read, Asked { batch: **id, digest, bytes }));
                 }
             }
-            for (read, digest, bytes) in reads {
-                self.replica_mut(source).asked.push_back((digest, bytes));
+            for (read, asked) in reads {
+                self.replica_mut(source).asked.push_back(asked);
                 self.say(source, read);
             }
         }

@@ -382,7 +382,7 @@ impl World {
 
     /// The weather clears: everything has to come to rest.
     fn settle(&mut self) {
-        self.weather = Weather::CALM;
+        let weather = std::mem::replace(&mut self.weather, Weather::CALM);
         for side in Side::BOTH {
             self.hook(side);
             self.machine(side).disk.user(|volume| volume.limit(None));
@@ -399,7 +399,9 @@ impl World {
                 self.deliver(side);
             }
             self.pass(20);
-            if self.flushed.contains(&token) {
+            let quiet = |machine: &Machine| machine.inbox.is_empty() && machine.outbox.is_empty();
+            if self.flushed.contains(&token) && self.machines.iter().all(quiet) {
+                self.weather = weather;
                 return;
             }
         }
@@ -410,6 +412,11 @@ impl World {
         let [alpha, beta] = [0, 1].map(|index| self.machines[index].disk.user(|volume| volume.see_all()));
         if self.mode == Mode::TwoWayResolved {
             assert!(alpha == beta, "the sides differ: {:?} and {:?}", alpha.keys(), beta.keys());
+        }
+        for machine in self.machines.iter().filter(|_| self.weather.failures == 0) {
+            let incoming = |slot: &Slot| matches!(slot, Slot::Part(_) | Slot::Whole(_));
+            let left: Vec<_> = machine.disk.slots().unwrap().into_iter().filter(incoming).collect();
+            assert!(left.is_empty(), "left behind where content comes in: {left:?}");
         }
         let mut held = BTreeSet::new();
         for machine in &self.machines {
