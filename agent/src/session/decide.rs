@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::Instant;
 use super::Session;
 use super::Settings;
+use super::preview::Counts;
+use super::preview::Preview;
 use super::queue::Queue;
 use crate::path::RelPath;
 use crate::reconcile::Plan;
@@ -16,6 +18,7 @@ use crate::resolve::choose;
 use crate::resolve::resolve;
 use crate::safety;
 use crate::safety::Halt;
+use crate::safety::Hold;
 use crate::safety::Limits;
 use crate::tree::Directory;
 use crate::tree::Item;
@@ -81,22 +84,12 @@ impl Session {
         if self.halt == Some(Halt::RootReplaced) {
             return None;
         }
-        let Settings { mode, strategy, limits } = self.settings;
-        let [alpha, beta] = self.replicas.each_ref().map(|replica| &replica.tree);
-        // Rules reach the two sides at different moments: what either leaves alone is left alone on both.
-        let (alpha, beta) = (&veiled(alpha, beta), &veiled(beta, alpha));
-        let mut plan = reconcile(&self.ancestor, alpha, beta, mode);
-        self.halt =
-            safety::halt(&self.ancestor, alpha, beta, &plan).filter(|halt| self.accepted != Some(*halt));
+        let Weighed { mut plan, chosen, halt, holds, many } = self.weigh(&self.settings);
+        self.halt = halt;
         if self.halt.is_some() {
             return None;
         }
-        let mut holds = safety::holds(alpha, beta, &plan, &limits);
-        holds.extend(safety::storms(&plan.conflicts, &limits));
-        holds.retain(|hold| !self.approved.contains(&hold.key));
         // Somebody may still be deleting: all of it counts, and not the part that was seen first.
-        let some = Limits { deletions: FEW, half_of: u64::MAX, ..limits };
-        let many = safety::holds(alpha, beta, &plan, &some);
         let unrest = now < self.told + REST && now < *self.deleting.get_or_insert(now) + REST_MAX;
         if !many.is_empty() && unrest {
             many.iter().for_each(|hold| hold.set_aside(&mut plan));
@@ -104,13 +97,82 @@ impl Session {
         } else {
             self.deleting = None;
         }
-        holds.iter().for_each(|hold| hold.set_aside(&mut plan));
-        self.choices
-            .retain(|path, (seen, choice)| choose(&mut plan, mode, path.as_ref(), *seen, choice).is_ok());
-        resolve(&mut plan, mode, strategy, &|_, _| None, &holds);
+        self.choices.retain(|path, _| chosen.paths.contains(path));
+        chosen.put_into(&mut plan);
         self.holds = holds;
         self.conflicts.clone_from(&plan.conflicts);
         Some(plan)
+    }
+
+    /// What would be done on each side under other settings, with what is known now. Nothing changes by it.
+    pub fn preview(&self, settings: &Settings) -> Preview {
+        let Weighed { mut plan, chosen, halt, holds, .. } = self.weigh(settings);
+        chosen.put_into(&mut plan);
+        let sides = Side::BOTH.map(|side| Counts::of(plan.on(side)));
+        Preview { sides, conflicts: plan.conflicts, holds, halt }
+    }
+
+    /// What follows from what is known. What waits for a yes is not in the plan any more, nor is what a person chose.
+    fn weigh(&self, settings: &Settings) -> Weighed {
+        let Settings { mode, strategy, limits } = *settings;
+        let [alpha, beta] = self.replicas.each_ref().map(|replica| &replica.tree);
+        // Rules reach the two sides at different moments: what either leaves alone is left alone on both.
+        let (alpha, beta) = (&veiled(alpha, beta), &veiled(beta, alpha));
+        let mut plan = reconcile(&self.ancestor, alpha, beta, mode);
+        let halt =
+            safety::halt(&self.ancestor, alpha, beta, &plan).filter(|halt| self.accepted != Some(*halt));
+        let asked = |hold: &Hold| !self.approved.contains(&hold.key);
+        let mut holds = safety::storms(&plan.conflicts, &limits);
+        holds.retain(asked);
+        let paths = self
+            .choices
+            .iter()
+            .filter(|(path, (seen, choice))| choose(&mut plan, mode, path.as_ref(), *seen, choice).is_ok())
+            .map(|(path, _)| path.clone())
+            .collect();
+        // A person has said yes to what they chose.
+        let chosen = Chosen::out_of(&mut plan, paths);
+        resolve(&mut plan, mode, strategy, &|_, _| None, &holds);
+        holds.extend(safety::holds(alpha, beta, &plan, &limits).into_iter().filter(asked));
+        holds.iter().for_each(|hold| hold.set_aside(&mut plan));
+        let some = Limits { deletions: FEW, half_of: u64::MAX, ..limits };
+        let many = safety::holds(alpha, beta, &plan, &some);
+        Weighed { plan, chosen, halt, holds, many }
+    }
+}
+
+/// A plan, and what was set aside of it.
+struct Weighed {
+    plan: Plan,
+    chosen: Chosen,
+    halt: Option<Halt>,
+    holds: Vec<Hold>,
+    /// Deletions of which there may be more to come.
+    many: Vec<Hold>,
+}
+
+/// What a person chose, which no limit holds back.
+struct Chosen {
+    paths: BTreeSet<Option<RelPath>>,
+    plan: Plan,
+}
+
+impl Chosen {
+    fn out_of(plan: &mut Plan, paths: BTreeSet<Option<RelPath>>) -> Self {
+        let mut own = Plan::default();
+        for side in Side::BOTH {
+            *own.on_mut(side) =
+                plan.on_mut(side).extract_if(.., |transition| paths.contains(&transition.path)).collect();
+        }
+        Self { paths, plan: own }
+    }
+
+    fn put_into(self, plan: &mut Plan) {
+        for (side, mut own) in [(Side::Alpha, self.plan.alpha), (Side::Beta, self.plan.beta)] {
+            let all = plan.on_mut(side);
+            all.append(&mut own);
+            all.sort_by(|one, two| one.path.cmp(&two.path));
+        }
     }
 }
 

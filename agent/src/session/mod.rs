@@ -8,6 +8,7 @@
 mod batch;
 mod decide;
 mod outcome;
+mod preview;
 mod queue;
 mod status;
 mod transfer;
@@ -44,6 +45,8 @@ use crate::tree::Change;
 use crate::tree::Tree;
 use crate::tree::TreeError;
 
+pub use preview::Counts;
+pub use preview::Preview;
 pub use status::Amount;
 pub use status::Dispute;
 pub use status::Presence;
@@ -305,6 +308,23 @@ impl Session {
     pub fn pause(&mut self, paused: bool) {
         self.paused = paused;
         self.stale = true;
+    }
+
+    /// Goes by other settings from now on. What is on its way and not handed over yet is decided anew.
+    pub fn configure(&mut self, settings: Settings, now: Instant) -> Vec<Effect> {
+        self.settings = settings;
+        let unsent: Vec<_> = self.batches.extract_if(.., |_, batch| !batch.sent).collect();
+        for (_, batch) in unsent {
+            batch.missing().for_each(|digest| self.say(batch.target, ToSide::Drop { digest }));
+        }
+        self.stale = true;
+        self.go_on(now);
+        self.effects()
+    }
+
+    /// What it goes by.
+    pub fn settings(&self) -> Settings {
+        self.settings
     }
 
     /// What both sides last agreed on.

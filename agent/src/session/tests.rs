@@ -465,3 +465,95 @@ fn a_status_names_what_waits_for_a_person() {
     assert_eq!(world.session.status().conflicts, []);
     assert_eq!(world.sides[0].tree.get(None).map(Item::files), Some(1));
 }
+
+fn small(text: &[u8]) -> Option<Item> {
+    let digest = blake3::hash(text).into();
+    Some(Item::File(File { size: text.len() as u64, executable: false, digest, stamp: Stamp::UNKNOWN }))
+}
+
+fn path(text: &str) -> RelPath {
+    RelPath::parse(text.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_preview_counts_what_other_settings_would_do() {
+    let mut world = World::new(1, Mode::TwoWaySafe);
+    world.sides[0].set(&path("gone"), small(b"1"));
+    world.sides[0].set(&path("both"), small(b"1"));
+    world.settle();
+    world.sides[0].set(&path("both"), small(b"2"));
+    world.sides[1].set(&path("both"), small(b"3"));
+    world.sides[1].set(&path("new"), Some(Item::Directory(Directory::empty())));
+    world.sides[1].set(&path("new/file"), small(b"4"));
+    world.sides[1].set(&path("gone"), None);
+    world.session.pause(true);
+    for _ in 0..10 {
+        for side in Side::BOTH {
+            world.sides[side as usize].report();
+            world.deliver(side);
+        }
+    }
+    let settings = world.session.settings();
+    let before = world.session.status();
+    let two_way = world.session.preview(&settings);
+    assert_eq!(two_way.sides, [Counts { created: 2, changed: 0, deleted: 1 }, Counts::default()]);
+    assert_eq!(two_way.conflicts.len(), 1);
+    let replica = world.session.preview(&Settings { mode: Mode::OneWayReplica, ..settings });
+    assert_eq!(replica.sides, [Counts::default(), Counts { created: 1, changed: 1, deleted: 2 }]);
+    assert_eq!(replica.conflicts, []);
+    let limits = Limits { deletions: 0, ..LIMITS };
+    let held = world.session.preview(&Settings { limits, ..settings });
+    assert_eq!(held.sides[0].deleted, 0);
+    assert_eq!(held.holds.len(), 1);
+    assert_eq!(world.session.status(), before, "nothing has changed by that");
+}
+
+#[test]
+fn other_settings_hold_for_what_is_not_handed_over_yet() {
+    let mut world = World::new(1, Mode::TwoWaySafe);
+    world.settle();
+    world.sides[1].set(&path("large"), small(&vec![7; usize::try_from(3 * CHUNK).unwrap()]));
+    world.sides[1].report();
+    for _ in 0..4 {
+        for side in Side::BOTH {
+            world.deliver(side);
+            world.sides[side as usize].step();
+        }
+    }
+    assert_eq!(world.session.status().state(), State::Working, "it is on its way to the host");
+    let settings = Settings { mode: Mode::OneWaySafe, ..world.session.settings() };
+    let effects = world.session.configure(settings, world.now);
+    assert!(
+        effects.iter().any(|effect| matches!(effect, Effect::Say(Side::Alpha, ToSide::Drop { .. }))),
+        "what has come of it is given up: {effects:?}"
+    );
+    world.take(effects);
+    world.written = 1;
+    world.settle();
+    assert_eq!(world.sides[0].tree.count(), 1, "the host is not written any more");
+    assert_eq!(world.sides[1].tree.count(), 2);
+}
+
+#[test]
+fn a_strategy_may_not_delete_much_without_a_yes() {
+    let mut world = World::new(1, Mode::TwoWaySafe);
+    let limits = Limits { deletions: 2, half_of: u64::MAX, conflicts: usize::MAX, samples: 1 };
+    let settings = Settings { strategy: Strategy::HostWins, limits, ..world.session.settings() };
+    world.session.configure(settings, world.now);
+    world.sides[0].set(&path("a"), Some(Item::Directory(Directory::empty())));
+    world.sides[0].set(&path("b"), small(b"b"));
+    world.settle();
+    world.sides[0].set(&path("a"), small(b"the host made a file of it"));
+    for name in ["a/1", "a/2", "a/3"] {
+        world.sides[1].set(&path(name), small(name.as_bytes()));
+    }
+    world.written = 1;
+    world.settle();
+    let status = world.session.status();
+    assert_eq!(world.sides[1].tree.count(), 6, "nothing is deleted: {:?}", world.sides[1].tree);
+    let [hold] = &status.holds[..] else { panic!("one hold: {:?}", status.holds) };
+    assert!(world.session.approve(hold.key));
+    world.written = 2;
+    world.settle();
+    assert_eq!(world.sides[1].tree, world.sides[0].tree);
+}

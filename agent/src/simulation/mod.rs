@@ -348,6 +348,10 @@ impl World {
             let room = self.random.below(3) > 0;
             self.machine(side).disk.user(|volume| volume.limit((!room).then_some(100)));
         }
+        if self.chance(300) {
+            let mode = [Mode::TwoWaySafe, Mode::TwoWayResolved][self.random.below(2)];
+            self.configure(mode);
+        }
         match self.random.below(20) {
             0 => {
                 let oracle = Arc::clone(&self.oracle);
@@ -359,6 +363,17 @@ impl World {
             16 | 17 => self.look(side),
             _ => self.pass(20),
         }
+    }
+
+    /// A person changes their mind.
+    fn configure(&mut self, mode: Mode) {
+        self.tell(|session, now| {
+            let settings = Settings { mode, ..session.settings() };
+            let before = session.status();
+            drop(session.preview(&settings));
+            assert_eq!(session.status(), before, "a preview changes nothing");
+            session.configure(settings, now)
+        });
     }
 
     fn pass(&mut self, milliseconds: u64) {
@@ -388,6 +403,7 @@ impl World {
             self.machine(side).disk.user(|volume| volume.limit(None));
         }
         self.start();
+        self.configure(self.mode);
         let token = u64::MAX;
         self.tell(|session, now| session.flush(token, now));
         for _ in 0..10_000 {

@@ -26,6 +26,7 @@ pub use item::Walk;
 pub use item::problems;
 pub use wire::ENTRIES_MAX;
 
+pub(crate) use change::paired;
 pub(crate) use item::below_path;
 
 #[cfg(test)]
