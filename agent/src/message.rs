@@ -117,6 +117,8 @@ pub enum FromSide {
         anew: bool,
         /// The contents stored and not applied yet.
         stored: Vec<Digest>,
+        /// What its clock says at this moment, in nanoseconds since 1970: the times of its files are by this clock.
+        clock: i64,
     },
     /// What is different now.
     Changes {

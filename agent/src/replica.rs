@@ -236,7 +236,7 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         };
         let stored = self.disk.slots().unwrap_or_default().into_iter().filter_map(whole).collect();
         self.attached = true;
-        say.push(FromSide::Attached { identity, anew, stored });
+        say.push(FromSide::Attached { identity, anew, stored, clock: self.disk.now() });
         self.tell(true, say);
     }
 

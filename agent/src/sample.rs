@@ -14,7 +14,6 @@ use crate::tree::File;
 use crate::tree::Item;
 use crate::tree::Keep;
 use crate::tree::Name;
-use crate::tree::Stamp;
 use crate::tree::Tree;
 
 /// How often a law is tried: 2,000 times, in the nightly run 100,000 times.
@@ -39,7 +38,7 @@ pub(crate) fn name(text: &str) -> Name {
 /// A file; the tag stands for its content.
 pub(crate) fn file(tag: &str) -> Item {
     let digest = blake3::hash(tag.as_bytes()).into();
-    Item::File(File { size: tag.len() as u64, executable: false, digest, stamp: Stamp::UNKNOWN })
+    Item::File(File::new(tag.len() as u64, false, digest))
 }
 
 pub(crate) fn executable(tag: &str) -> Item {

@@ -209,7 +209,8 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
         };
         let facts = self.disk.stat(path.into())?.filter(sure);
         let stamp = facts.map_or(Stamp::UNKNOWN, |facts| facts.stamp());
-        Ok(Item::File(File { stamp, ..file.clone() }))
+        let modified = facts.map_or(file.modified, |facts| facts.modified);
+        Ok(Item::File(File { modified, stamp, ..file.clone() }))
     }
 }
 

@@ -9,7 +9,6 @@ use crate::log::Paper;
 use crate::path::RelPath;
 use crate::tree::File;
 use crate::tree::Keep;
-use crate::tree::Stamp;
 
 fn bond(nonce: u8) -> Bond {
     let root = |inode| Root { device: 1, inode, born: -5, nonce: [nonce; 16] };
@@ -18,7 +17,7 @@ fn bond(nonce: u8) -> Bond {
 
 fn file(text: &str) -> Item {
     let digest = blake3::hash(text.as_bytes()).into();
-    Item::File(File { size: text.len() as u64, executable: false, digest, stamp: Stamp::UNKNOWN })
+    Item::File(File::new(text.len() as u64, false, digest))
 }
 
 fn change(path: &str, item: Option<Item>) -> Change {

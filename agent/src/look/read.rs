@@ -65,7 +65,7 @@ pub(super) fn read<D: Disk>(disk: &D, path: &RelPath, slack: i64) -> io::Result<
         }
     }
     let stamp = if racy { Stamp::UNKNOWN } else { facts.stamp() };
-    let file = File { size: facts.size, executable: facts.executable(), digest, stamp };
+    let file = File { modified: facts.modified, stamp, ..File::new(facts.size, facts.executable(), digest) };
     Ok(Outcome::Taken { file, doubtful: facts.size > SHORT && is_recent(&facts, now, DOUBT) })
 }
 

@@ -430,8 +430,8 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
             self.look.known.extend(stamps);
         }
         if let Some(digest) = self.look.known.get(&stamp) {
-            let (size, executable, digest) = (facts.size, facts.executable(), *digest);
-            return Some(Item::File(File { size, executable, digest, stamp }));
+            let file = File::new(facts.size, facts.executable(), *digest);
+            return Some(Item::File(File { modified: facts.modified, stamp, ..file }));
         }
         if !self.look.pace.allows(path, stamp, self.now) {
             return old.cloned();

@@ -11,6 +11,7 @@ use super::preview::Counts;
 use super::preview::Preview;
 use super::queue::Queue;
 use crate::path::RelPath;
+use crate::reconcile::Conflict;
 use crate::reconcile::Plan;
 use crate::reconcile::Side;
 use crate::reconcile::reconcile;
@@ -132,7 +133,8 @@ impl Session {
             .collect();
         // A person has said yes to what they chose.
         let chosen = Chosen::out_of(&mut plan, paths);
-        resolve(&mut plan, mode, strategy, &|_, _| None, &holds);
+        let modified = |side, conflict: &Conflict| self.modified(side, conflict);
+        resolve(&mut plan, mode, strategy, &modified, &holds);
         holds.extend(safety::holds(alpha, beta, &plan, &limits).into_iter().filter(asked));
         holds.iter().for_each(|hold| hold.set_aside(&mut plan));
         let some = Limits { deletions: FEW, half_of: u64::MAX, ..limits };

@@ -6,6 +6,7 @@
 //! planned again until its outcome is known.
 
 mod batch;
+mod clock;
 mod decide;
 mod outcome;
 mod preview;
@@ -19,6 +20,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use batch::Batch;
+use clock::Clock;
 use queue::Queue;
 use status::Run;
 
@@ -87,6 +89,8 @@ struct Replica {
     /// All of its tree is known.
     attached: bool,
     identity: Option<Identity>,
+    /// What its clock said when it was last attached.
+    clock: Option<Clock>,
     /// Its tree is coming in.
     attaching: bool,
     /// Contents it has already.
@@ -362,7 +366,10 @@ impl Session {
     /// When it makes no sense: the connection to that side is to be ended.
     pub fn hear(&mut self, side: Side, message: FromSide, now: Instant) -> Result<Vec<Effect>, Nonsense> {
         match message {
-            FromSide::Attached { identity, anew, stored } => self.attached(side, identity, anew, stored),
+            FromSide::Attached { identity, anew, stored, clock } => {
+                self.replica_mut(side).clock = Some(Clock { says: clock, at: now });
+                self.attached(side, identity, anew, stored);
+            }
             FromSide::Changes { changes, more } => {
                 self.told = now;
                 self.changed(side, &changes, more)?;

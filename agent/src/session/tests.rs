@@ -14,7 +14,6 @@ use crate::tree::Directory;
 use crate::tree::File;
 use crate::tree::Item;
 use crate::tree::Keep;
-use crate::tree::Stamp;
 use crate::tree::diff;
 
 /// Nothing is held.
@@ -24,6 +23,7 @@ const LIMITS: Limits = Limits { deletions: u64::MAX, half_of: u64::MAX, conflict
 #[derive(Default)]
 struct Fake {
     number: u64,
+    clock: i64,
     tree: Tree,
     reported: Tree,
     attached: bool,
@@ -67,7 +67,7 @@ impl Fake {
                 }
                 let identity = Identity { device: 1, inode: self.number, born: 1 };
                 let stored = self.stored.iter().copied().collect();
-                self.outbox.push_back(FromSide::Attached { identity, anew, stored });
+                self.outbox.push_back(FromSide::Attached { identity, anew, stored, clock: self.clock });
                 let changes = diff(&self.reported, &self.tree);
                 self.reported = self.tree.clone();
                 FromSide::Changes { changes, more: false }
@@ -235,7 +235,7 @@ impl World {
                 self.written += 1;
                 let size = [1, 10, CHUNK + 1, 5 * CHUNK][self.random.below(4)];
                 let digest = Digest::from(blake3::hash(&self.written.to_le_bytes()));
-                Some(Item::File(File { size, executable: false, digest, stamp: Stamp::UNKNOWN }))
+                Some(Item::File(File::new(size, false, digest)))
             }
             6 => Some(Item::Directory(Directory::empty())),
             7 => {
@@ -392,7 +392,7 @@ fn a_flush_is_not_answered_while_everything_is_halted() {
 fn rules_that_reach_one_side_first_delete_nothing() {
     let mut world = World::new(1, Mode::TwoWaySafe);
     let path = RelPath::parse(b"a/b").unwrap();
-    let file = File { size: 1, executable: false, digest: blake3::hash(b"1").into(), stamp: Stamp::UNKNOWN };
+    let file = File::new(1, false, blake3::hash(b"1").into());
     world.sides[0].set(&path.parent().unwrap(), Some(Item::Directory(Directory::empty())));
     world.sides[0].set(&path, Some(Item::File(file.clone())));
     world.settle();
@@ -407,7 +407,7 @@ fn rules_that_reach_one_side_first_delete_nothing() {
 fn underway(size: u64, steps: usize) -> World {
     let mut world = World::new(1, Mode::TwoWaySafe);
     world.settle();
-    let file = File { size, executable: false, digest: blake3::hash(b"1").into(), stamp: Stamp::UNKNOWN };
+    let file = File::new(size, false, blake3::hash(b"1").into());
     world.sides[0].set(&RelPath::parse(b"a").unwrap(), Some(Item::File(file)));
     world.sides[0].report();
     for _ in 0..steps {
@@ -446,8 +446,7 @@ fn a_status_names_what_waits_for_a_person() {
     world.settle();
     let path = RelPath::parse(b"a").unwrap();
     for (side, text) in [(0, b"1"), (1, b"2")] {
-        let file =
-            File { size: 1, executable: false, digest: blake3::hash(text).into(), stamp: Stamp::UNKNOWN };
+        let file = File::new(1, false, blake3::hash(text).into());
         world.sides[side].set(&path, Some(Item::File(file)));
     }
     let odd = RelPath::parse(b"b").unwrap();
@@ -468,7 +467,7 @@ fn a_status_names_what_waits_for_a_person() {
 
 fn small(text: &[u8]) -> Option<Item> {
     let digest = blake3::hash(text).into();
-    Some(Item::File(File { size: text.len() as u64, executable: false, digest, stamp: Stamp::UNKNOWN }))
+    Some(Item::File(File::new(text.len() as u64, false, digest)))
 }
 
 fn path(text: &str) -> RelPath {
@@ -556,4 +555,38 @@ fn a_strategy_may_not_delete_much_without_a_yes() {
     world.written = 2;
     world.settle();
     assert_eq!(world.sides[1].tree, world.sides[0].tree);
+}
+
+#[test]
+fn the_newer_version_wins_whatever_the_clocks_say() {
+    const HOUR: i64 = 3_600_000_000_000;
+    let at = 1_000 * HOUR;
+    // How far the container's clock is ahead, and when each version was written by its own clock.
+    for (ahead, host, container, winner) in [
+        (0, at, at + 1, Side::Beta),
+        (0, at + 1, at, Side::Alpha),
+        (0, at, at, Side::Alpha),
+        (0, 0, at, Side::Alpha),
+        (0, at, 0, Side::Alpha),
+        (24 * HOUR, at, at + 1, Side::Alpha),
+        (24 * HOUR, at, at + 24 * HOUR + 1, Side::Beta),
+        (-24 * HOUR, at, at - 24 * HOUR + 1, Side::Beta),
+        (-90_000 * HOUR, at, at - 90_000 * HOUR - 1, Side::Alpha),
+        (HOUR / 3_600, at, at + 1, Side::Beta),
+    ] {
+        let mut world = World::new(1, Mode::TwoWaySafe);
+        let settings = Settings { strategy: Strategy::NewerWins, ..world.session.settings() };
+        world.session.configure(settings, world.now);
+        world.sides[0].clock = at;
+        world.sides[1].clock = at + ahead;
+        for (side, text, modified) in [(0, b"1", host), (1, b"2", container)] {
+            let file = File { modified, ..File::new(1, false, blake3::hash(text).into()) };
+            world.sides[side].set(&path("a"), Some(Item::File(file)));
+        }
+        world.settle();
+        let expected = small(if winner == Side::Alpha { b"1" } else { b"2" });
+        for side in &world.sides {
+            assert_eq!(side.tree.get(Some(&path("a"))), expected.as_ref(), "{ahead} {host} {container}");
+        }
+    }
 }

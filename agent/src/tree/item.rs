@@ -22,7 +22,7 @@ pub(super) const PROBLEM_MAX: usize = 1_024;
 /// One component of a path: bytes, since Linux allows any.
 pub type Name = Arc<[u8]>;
 
-/// What stands at a path. Two items are equal when their content is, whatever their stamps.
+/// What stands at a path. Two items are equal when their content is, whatever their stamps and times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// A directory and all it holds.
@@ -55,8 +55,18 @@ pub struct File {
     pub executable: bool,
     /// Its content.
     pub digest: Digest,
+    /// When that was written, by the clock of the machine it was found on, in nanoseconds since 1970; 0 when that is not
+    /// known. No part of the content.
+    pub modified: i64,
     /// What the local kernel said when it was read; no part of the content.
     pub stamp: Stamp,
+}
+
+impl File {
+    /// A file that nobody looked at here, written nobody knows when.
+    pub fn new(size: u64, executable: bool, digest: Digest) -> Self {
+        Self { size, executable, digest, modified: 0, stamp: Stamp::UNKNOWN }
+    }
 }
 
 impl PartialEq for File {

@@ -225,6 +225,16 @@ fn stamps_are_no_content() {
 }
 
 #[test]
+fn the_time_of_a_file_travels_and_is_no_content() {
+    let Item::File(one) = file("1") else { unreachable!() };
+    let item = Item::File(File { modified: -7, ..one });
+    let bytes = postcard::to_allocvec(&item).unwrap();
+    let Item::File(read) = postcard::from_bytes::<Item>(&bytes).unwrap() else { unreachable!() };
+    assert_eq!(read.modified, -7);
+    assert_eq!((file("1").digest(), file("1")), (item.digest(), item));
+}
+
+#[test]
 fn changes_that_fit_nowhere_change_nothing() {
     let before = tree(directory([("a", file("1"))]));
     let mut after = before.clone();
@@ -254,7 +264,7 @@ fn what_a_scan_finds_too_deep_is_a_problem() {
 #[derive(Serialize)]
 enum What {
     Directory { children: u32 },
-    File { size: u64, executable: bool, digest: Digest },
+    File { size: u64, executable: bool, digest: Digest, modified: i64 },
     Symlink(Vec<u8>),
 }
 
@@ -265,7 +275,7 @@ fn folder(children: u32) -> What {
 }
 
 fn plain() -> What {
-    What::File { size: 1, executable: false, digest: Digest([0; 32]) }
+    What::File { size: 1, executable: false, digest: Digest([0; 32]), modified: 0 }
 }
 
 #[test]

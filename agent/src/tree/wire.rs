@@ -27,7 +27,6 @@ use crate::tree::item::Item;
 use crate::tree::item::Keep;
 use crate::tree::item::Name;
 use crate::tree::item::PROBLEM_MAX;
-use crate::tree::item::Stamp;
 use crate::tree::item::told;
 
 /// The most items one message may bring.
@@ -53,6 +52,7 @@ enum What<'a> {
         size: u64,
         executable: bool,
         digest: Digest,
+        modified: i64,
     },
     Symlink(#[serde(borrow)] Bytes<'a>),
     Untracked(Keep),
@@ -93,8 +93,8 @@ impl<'a> What<'a> {
             Item::Directory(directory) => {
                 Self::Directory { children: u32::try_from(directory.len()).unwrap_or(u32::MAX) }
             }
-            Item::File(File { size, executable, digest, .. }) => {
-                Self::File { size: *size, executable: *executable, digest: *digest }
+            Item::File(File { size, executable, digest, modified, .. }) => {
+                Self::File { size: *size, executable: *executable, digest: *digest, modified: *modified }
             }
             Item::Symlink(target) => Self::Symlink(Bytes(target.as_bytes())),
             Item::Untracked(keep) => Self::Untracked(*keep),
@@ -210,8 +210,8 @@ impl What<'_> {
     fn item(&self) -> Result<Made, &'static str> {
         Ok(Made::Whole(match *self {
             Self::Directory { children } => return Ok(Made::Holding(children)),
-            Self::File { size, executable, digest } => {
-                Item::File(File { size, executable, digest, stamp: Stamp::UNKNOWN })
+            Self::File { size, executable, digest, modified } => {
+                Item::File(File { modified, ..File::new(size, executable, digest) })
             }
             Self::Symlink(Bytes(target)) => Item::Symlink(Target::raw(target).ok_or("a link has no target")?),
             Self::Untracked(keep) => Item::Untracked(keep),

@@ -36,7 +36,7 @@ fn digest(content: &[u8]) -> Digest {
 
 fn file(content: &str) -> Item {
     let (size, digest) = (content.len() as u64, digest(content.as_bytes()));
-    Item::File(File { size, executable: false, digest, stamp: Stamp::UNKNOWN })
+    Item::File(File::new(size, false, digest))
 }
 
 fn link(target: &str) -> Item {
@@ -65,7 +65,11 @@ fn scan<D: Disk>(disk: &D, untracked: &dyn Fn(&RelPath) -> Option<Keep>) -> Tree
                 let (digest, facts) = content::read(disk, at.into(), &mut io::sink()).unwrap();
                 let sure = facts.modified < disk.now() && facts.changed < disk.now();
                 let stamp = if sure { facts.stamp() } else { Stamp::UNKNOWN };
-                Item::File(File { size: facts.size, executable: facts.executable(), digest, stamp })
+                Item::File(File {
+                    modified: facts.modified,
+                    stamp,
+                    ..File::new(facts.size, facts.executable(), digest)
+                })
             }
             Kind::Symlink => {
                 let target = disk.read_link(at.into()).unwrap();

@@ -205,5 +205,5 @@ fn a_directory_that_turns_into_a_link_leads_nowhere() {
 fn scan_file(disk: &Folder, at: &RelPath) -> Option<Item> {
     let facts = disk.stat(at.into()).ok()??;
     let (digest, _) = content::read(disk, at.into(), &mut io::sink()).ok()?;
-    Some(Item::File(File { size: facts.size, executable: facts.executable(), digest, stamp: Stamp::UNKNOWN }))
+    Some(Item::File(File::new(facts.size, facts.executable(), digest)))
 }
