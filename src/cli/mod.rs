@@ -16,6 +16,7 @@ mod progress;
 mod run;
 mod screen;
 mod serve;
+mod sync;
 mod token;
 mod workspace;
 
@@ -57,6 +58,8 @@ enum Command {
     #[command(subcommand, visible_alias = "ws")]
     Workspace(workspace::WorkspaceCommand),
     List(workspace::ListArguments),
+    #[command(subcommand)]
+    Sync(sync::SyncCommand),
     Detect(detect::DetectArguments),
     Doctor(doctor::DoctorArguments),
     Claim(claim::ClaimArguments),
@@ -114,6 +117,7 @@ async fn run(mut context: Context, command: Command) -> Result<ExitCode, Failure
         Command::Status(arguments) => node::run(&mut context, &arguments).await,
         Command::Workspace(command) => workspace::run(&mut context, command).await,
         Command::List(arguments) => workspace::list(&mut context, &arguments).await,
+        Command::Sync(command) => sync::run(&mut context, command).await,
         Command::Detect(arguments) => detect::run(&context, &arguments),
         Command::Doctor(arguments) => doctor::run(&mut context, &arguments).await,
         Command::Claim(arguments) => claim::run(&mut context, &arguments).await,

@@ -12,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::plan::service_of;
 use super::prepare::Looked;
+use super::sync::Sessions;
 use super::worker::Input;
 use super::worker::address;
 use crate::base::backoff::Backoff;
+use crate::base::ids::WorkspaceId;
 use crate::base::tasks::TaskGroup;
 use crate::compose;
 use crate::compose::Candidate;
@@ -40,14 +42,20 @@ struct Session {
 }
 
 /// See the module.
-#[derive(Default)]
 pub struct Attachment {
+    workspace: WorkspaceId,
+    sessions: Sessions,
     session: Option<Session>,
     probed: Option<SocketAddr>,
     probing: Option<Backoff>,
 }
 
 impl Attachment {
+    /// Holds nothing yet; its session is shown in `sessions`.
+    pub(super) fn new(workspace: WorkspaceId, sessions: Sessions) -> Self {
+        Self { workspace, sessions, session: None, probed: None, probing: None }
+    }
+
     /// Makes what is held fit the containers that run now.
     pub async fn attend(
         &mut self,
@@ -98,6 +106,7 @@ impl Attachment {
         };
         let handle = sync::spawn(spec, Arc::clone(&context.engine), &mut tasks);
         let status = handle.status.clone();
+        self.sessions.put(&self.workspace, &handle, settings);
         self.session = Some(Session {
             container,
             folder: input.path.clone(),
@@ -167,6 +176,7 @@ impl Attachment {
     pub async fn detach(&mut self) {
         self.probed = None;
         self.probing = None;
+        self.sessions.remove(&self.workspace);
         if let Some(session) = self.session.take() {
             session.tasks.close(CLOSE).await;
         }

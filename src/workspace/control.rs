@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::sync::watch;
 
 use super::status::View;
+use super::sync::Sessions;
 use crate::base::clock;
 use crate::base::fault;
 use crate::base::home::Home;
@@ -23,6 +24,7 @@ use crate::model::workspace::State;
 use crate::store;
 use crate::store::Store;
 use crate::store::workspace::Desired;
+use crate::sync;
 
 /// Why a request about a workspace failed.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,25 @@ pub enum Error {
         /// Those it has.
         services: Vec<String>,
     },
+    /// It has no sync session now.
+    #[error("the workspace `{name}` has no sync session: it is {state}, or its stack carries no agent")]
+    NoSession {
+        /// The workspace.
+        name: String,
+        /// Its state.
+        state: State,
+    },
+    /// Its two sides did not become equal in time.
+    #[error("`{name}` is not equal on both sides: {reason}")]
+    NotEqual {
+        /// The workspace.
+        name: String,
+        /// What it waits for.
+        reason: String,
+    },
+    /// The sync session does not do it.
+    #[error(transparent)]
+    Session(#[from] sync::SessionError),
     /// No stack has been written for it yet.
     #[error("the workspace `{name}` has no stack yet")]
     NoStack {
@@ -91,7 +112,9 @@ impl fault::Explain for Error {
     fn kind(&self) -> fault::Kind {
         match self {
             Self::NotFound { .. } | Self::NoService { .. } | Self::NoStack { .. } => fault::Kind::NotFound,
-            Self::Exists { .. } | Self::NotRunning { .. } => fault::Kind::Conflict,
+            Self::Exists { .. } | Self::NotRunning { .. } | Self::NoSession { .. } => fault::Kind::Conflict,
+            Self::NotEqual { .. } => fault::Kind::Unavailable,
+            Self::Session(error) => error.kind(),
             Self::Name(_) => fault::Kind::Invalid,
             Self::Engine(error) => error.kind(),
             Self::Store(error) => error.kind(),
@@ -104,6 +127,9 @@ impl fault::Explain for Error {
             Self::NotFound { near: Some(near), .. } => Some(format!("did you mean `{near}`?")),
             Self::NotFound { near: None, .. } => Some("see `nexus workspace list`".to_owned()),
             Self::Name(error) => error.suggestion().map(|name| format!("call it `{name}`")),
+            Self::NoSession { name, .. } => Some(format!("see `nexus workspace show {name}`")),
+            Self::NotEqual { name, .. } => Some(format!("see `nexus sync status {name}`")),
+            Self::Session(error) => error.hint(),
             Self::NotRunning { name, .. } => Some(format!("start it: `nexus workspace start {name}`")),
             Self::NoService { services, .. } => Some(format!("it has: {}", services.join(", "))),
             Self::NoStack { name } => {
@@ -130,13 +156,22 @@ pub struct Workspaces {
     pub(super) views: Arc<watch::Sender<Views>>,
     /// Woken when something was asked for; the supervisor reads the store again.
     pub(super) nudge: Arc<Notify>,
+    pub(super) sessions: Sessions,
 }
 
 impl Workspaces {
     /// A handle with no workspaces yet; the supervisor fills it.
     pub fn new(store: Store, engine: Arc<dyn Engine>, home: Home, directory: PathBuf) -> Self {
         let (views, _) = watch::channel(Views::default());
-        Self { store, engine, home, directory, views: Arc::new(views), nudge: Arc::new(Notify::new()) }
+        Self {
+            store,
+            engine,
+            home,
+            directory,
+            views: Arc::new(views),
+            nudge: Arc::new(Notify::new()),
+            sessions: Sessions::default(),
+        }
     }
 
     /// The views, now and as they change.

@@ -19,6 +19,7 @@ mod routes;
 mod run;
 pub mod status;
 mod supervisor;
+pub mod sync;
 mod view;
 mod worker;
 

@@ -109,6 +109,7 @@ enum Turn {
 
 impl Worker {
     pub(super) fn new(context: Arc<Context>, workspaces: Workspaces, input: watch::Receiver<Input>) -> Self {
+        let attachment = Attachment::new(input.borrow().record.id.clone(), workspaces.sessions.clone());
         Self {
             context,
             workspaces,
@@ -117,7 +118,7 @@ impl Worker {
             looked_at: None,
             containers: Vec::new(),
             started: BTreeMap::new(),
-            attachment: Attachment::default(),
+            attachment,
             trouble: None,
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
             revived: None,

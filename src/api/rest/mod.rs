@@ -5,6 +5,7 @@ pub mod events;
 pub mod logs;
 pub mod node;
 pub mod run;
+pub mod sync;
 pub mod tokens;
 pub mod workspaces;
 
@@ -47,6 +48,16 @@ pub fn router(api: &Api) -> (Vec<Route>, Router) {
         .add(write, "POST", "/api/v1/workspaces/{id}/stop", workspaces::stop)
         .add(write, "POST", "/api/v1/workspaces/{id}/restart", workspaces::restart)
         .add(write, "POST", "/api/v1/workspaces/{id}/run", run::run)
+        .add(read, "GET", "/api/v1/workspaces/{id}/sync", sync::status)
+        .add(write, "POST", "/api/v1/workspaces/{id}/sync", sync::flush)
+        .add(write, "POST", "/api/v1/workspaces/{id}/sync/pause", sync::pause)
+        .add(write, "POST", "/api/v1/workspaces/{id}/sync/resume", sync::resume)
+        // With what files hold, and so not for mere onlookers.
+        .add(write, "GET", "/api/v1/workspaces/{id}/sync/conflicts", sync::conflicts)
+        .add(write, "POST", "/api/v1/workspaces/{id}/sync/resolve", sync::resolve)
+        .add(read, "GET", "/api/v1/workspaces/{id}/sync/versions", sync::versions)
+        .add(write, "POST", "/api/v1/workspaces/{id}/sync/undo", sync::undo)
+        .add(read, "GET", "/api/v1/workspaces/{id}/sync/trace", sync::trace)
         .add(admin, "GET", "/api/v1/tokens", tokens::list)
         .add(admin, "POST", "/api/v1/tokens", tokens::create)
         .add(admin, "DELETE", "/api/v1/tokens/{id}", tokens::revoke)
@@ -57,5 +68,6 @@ pub fn router(api: &Api) -> (Vec<Route>, Router) {
         .add(write, "POST", "/workspaces", workspaces::create)
         .add(read, "GET", "/workspaces/{id}/status", workspaces::status)
         .add(write, "POST", "/workspaces/{id}/run", run::run)
+        .add(write, "POST", "/workspaces/{id}/sync", sync::flush)
         .finish()
 }

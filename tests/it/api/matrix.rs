@@ -29,10 +29,12 @@ const fn row_with(route: &'static str, body: &'static str, codes: [u16; 5]) -> R
 
 const CREATE: &str = r#"{"name":"Not A Name"}"#;
 const RUN: &str = r#"{"argv":["true"]}"#;
+const KEEP: &str = r#"{"keep":"host"}"#;
+const UNDO: &str = r#"{"path":"a"}"#;
 const TOKEN: &str = r#"{"label":"x","scope":"none"}"#;
 
 /// route, [without a token, read, write, admin, local socket]
-const MATRIX: [Row; 30] = [
+const MATRIX: [Row; 40] = [
     row("GET /", [200, 200, 200, 200, 200]),
     row("GET /style.css", [200, 200, 200, 200, 200]),
     row("GET /health", [200, 200, 200, 200, 200]),
@@ -54,6 +56,15 @@ const MATRIX: [Row; 30] = [
     row("POST /api/v1/workspaces/{id}/stop", [401, 403, 404, 404, 404]),
     row("POST /api/v1/workspaces/{id}/restart", [401, 403, 404, 404, 404]),
     row_with("POST /api/v1/workspaces/{id}/run", RUN, [401, 403, 404, 404, 404]),
+    row("GET /api/v1/workspaces/{id}/sync", [401, 404, 404, 404, 404]),
+    row("POST /api/v1/workspaces/{id}/sync", [401, 403, 404, 404, 404]),
+    row("POST /api/v1/workspaces/{id}/sync/pause", [401, 403, 404, 404, 404]),
+    row_with("POST /api/v1/workspaces/{id}/sync/resume", "{}", [401, 403, 404, 404, 404]),
+    row("GET /api/v1/workspaces/{id}/sync/conflicts", [401, 403, 404, 404, 404]),
+    row_with("POST /api/v1/workspaces/{id}/sync/resolve", KEEP, [401, 403, 404, 404, 404]),
+    row("GET /api/v1/workspaces/{id}/sync/versions", [401, 404, 404, 404, 404]),
+    row_with("POST /api/v1/workspaces/{id}/sync/undo", UNDO, [401, 403, 404, 404, 404]),
+    row("GET /api/v1/workspaces/{id}/sync/trace", [401, 400, 400, 400, 400]),
     row("GET /api/v1/tokens", [401, 403, 403, 200, 200]),
     row_with("POST /api/v1/tokens", TOKEN, [401, 403, 403, 400, 400]),
     row("DELETE /api/v1/tokens/{id}", [401, 403, 403, 404, 404]),
@@ -63,6 +74,7 @@ const MATRIX: [Row; 30] = [
     row_with("POST /workspaces", CREATE, [401, 403, 400, 400, 400]),
     row("GET /workspaces/{id}/status", [401, 404, 404, 404, 404]),
     row_with("POST /workspaces/{id}/run", RUN, [401, 403, 404, 404, 404]),
+    row("POST /workspaces/{id}/sync", [401, 403, 404, 404, 404]),
 ];
 
 #[tokio::test]

@@ -8,4 +8,5 @@ mod kill;
 mod kinds;
 mod run;
 mod second_engine;
+mod sync;
 mod up;

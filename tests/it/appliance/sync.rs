@@ -1,0 +1,140 @@
+//! Files kept equal, as a person sees it: `nexus sync ...` on a node with a real engine.
+
+use std::fs;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::harness::LATER;
+use super::harness::SOON;
+use super::harness::TestNode;
+
+/// A workspace whose program only shows that it is there.
+async fn running() -> TestNode {
+    let node = TestNode::start().await;
+    node.drop_fixture("node-plain", "plain");
+    node.wait_for_page("/plain/", 200, "plain node", LATER).await;
+    node
+}
+
+fn json(node: &TestNode, words: &[&str]) -> Value {
+    let (code, out, talk) = node.cli(&[&["--json", "sync"], words].concat());
+    assert_eq!(code, 0, "{words:?}: {out}{talk}");
+    serde_json::from_str(&out).unwrap_or_else(|error| panic!("{words:?}: {error}: {out}"))
+}
+
+fn inside(node: &TestNode, script: &str) -> String {
+    let (code, out, talk) = node.cli(&["workspace", "run", "plain", "--", "sh", "-c", script]);
+    assert_eq!(code, 0, "{script}: {out}{talk}");
+    out
+}
+
+#[tokio::test]
+async fn edits_are_seen_versions_listed_and_brought_back() {
+    let node = running().await;
+    node.write("plain/notes.txt", "from the host");
+    json(&node, &["flush", "plain"]);
+    assert_eq!(inside(&node, "cat notes.txt"), "from the host");
+    inside(&node, "printf 'from the container' > notes.txt; rm -f gone.txt");
+    let status = json(&node, &["flush", "plain"]);
+    assert_eq!(status["state"], "equal");
+    assert_eq!(status["mode"], "two-way-safe");
+    let notes = node.projects().join("plain/notes.txt");
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "from the container");
+
+    let versions = json(&node, &["versions", "plain", "notes.txt"]);
+    let kept = versions["versions"].as_array().unwrap();
+    assert_eq!(kept.len(), 1, "{versions}");
+    assert_eq!((&kept[0]["side"], &kept[0]["cause"]), (&"host".into(), &"overwritten".into()));
+    let plan = json(&node, &["undo", "plain", "notes.txt", "--dry-run"]);
+    assert_eq!(plan["restored"][0]["path"], "notes.txt");
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "from the container");
+    let (code, _, talk) = node.cli(&["sync", "undo", "plain", "notes.txt"]);
+    assert!(code != 0 && talk.contains("--yes"), "{talk}");
+    json(&node, &["undo", "plain", "notes.txt", "--yes"]);
+    json(&node, &["flush", "plain"]);
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "from the host");
+    assert_eq!(inside(&node, "cat notes.txt"), "from the host");
+    let (code, _, talk) = node.cli(&["sync", "undo", "plain", "never-was.txt", "--yes"]);
+    assert!(code == 3 && talk.contains("nothing to bring back"), "{talk}");
+}
+
+#[tokio::test]
+async fn a_path_tells_why_it_is_not_there() {
+    let node = running().await;
+    node.write("plain/.gitignore", "secret/\n");
+    node.write("plain/secret/key", "x");
+    node.write("plain/node_modules/left/index.js", "x");
+    json(&node, &["flush", "plain"]);
+    let because = |path: &str| json(&node, &["trace", "plain", path])["because"].to_string();
+    assert!(because("secret/key").contains("`secret/` in .gitignore"), "{}", because("secret/key"));
+    assert!(because("node_modules/left/index.js").contains("in the defaults"));
+    assert!(because("server.js").contains("on the container: file"), "{}", because("server.js"));
+    let (code, _, talk) = node.cli(&["sync", "trace", "plain", "../etc/passwd"]);
+    assert!(code == 2 && talk.contains("no path in the folder"), "{talk}");
+}
+
+#[tokio::test]
+async fn a_pause_holds_and_a_resume_carries_on() {
+    let node = running().await;
+    json(&node, &["pause", "plain"]);
+    assert_eq!(json(&node, &["status", "plain"])["state"], "paused");
+    node.write("plain/late.txt", "late");
+    // It is seen, and not carried.
+    let until = Instant::now() + SOON;
+    while json(&node, &["status", "plain"])["sides"][0]["files"]
+        == json(&node, &["status", "plain"])["sides"][1]["files"]
+    {
+        assert!(Instant::now() < until, "the new file is never seen");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(inside(&node, "ls | grep -c late.txt || true"), "0\n");
+    json(&node, &["resume", "plain"]);
+    json(&node, &["flush", "plain"]);
+    assert_eq!(inside(&node, "cat late.txt"), "late");
+}
+
+#[tokio::test]
+async fn deleting_much_waits_for_a_yes() {
+    let node = running().await;
+    for number in 0..40 {
+        node.write(&format!("plain/many/{number}.txt"), "x");
+    }
+    json(&node, &["flush", "plain"]);
+    fs::remove_dir_all(node.projects().join("plain/many")).unwrap();
+    let until = Instant::now() + SOON;
+    let status = loop {
+        let status = json(&node, &["status", "plain"]);
+        if !status["holds"].as_array().unwrap().is_empty() {
+            break status;
+        }
+        assert!(Instant::now() < until, "nothing is held: {status}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let message = status["holds"][0]["message"].as_str().unwrap();
+    assert!(message.starts_with("40 of ") && message.ends_with("would go from the container"), "{message}");
+    assert_eq!(inside(&node, "ls many | wc -l").trim(), "40");
+    json(&node, &["resume", "plain", "--accept-deletions"]);
+    json(&node, &["flush", "plain"]);
+    assert_eq!(inside(&node, "ls | grep -c many || true"), "0\n");
+    // And yet nothing is lost: all of it comes back in one go.
+    let undone = json(&node, &["undo", "plain", "many", "--yes"]);
+    assert_eq!(undone["restored"].as_array().unwrap().len(), 40, "{undone}");
+    json(&node, &["flush", "plain"]);
+    assert_eq!(fs::read_dir(node.projects().join("plain/many")).unwrap().count(), 40);
+}
+
+#[tokio::test]
+async fn a_stopped_workspace_says_that_it_has_no_session() {
+    let node = running().await;
+    let (code, _, talk) = node.cli(&["workspace", "stop", "plain", "--wait"]);
+    assert_eq!(code, 0, "{talk}");
+    let (code, _, talk) = node.cli(&["sync", "flush", "plain"]);
+    assert!(code == 4 && talk.contains("no sync session"), "{code} {talk}");
+    // What is edited meanwhile is there when it runs again.
+    node.write("plain/meanwhile.txt", "meanwhile");
+    let (code, _, talk) = node.cli(&["workspace", "start", "plain", "--wait"]);
+    assert_eq!(code, 0, "{talk}");
+    assert_eq!(inside(&node, "cat meanwhile.txt"), "meanwhile");
+}
