@@ -159,7 +159,7 @@ fn carried(item: Option<&Item>) -> Option<&Item> {
 }
 
 /// Whether the same is carried in both.
-fn same(one: Option<&Item>, two: Option<&Item>) -> bool {
+pub(crate) fn same(one: Option<&Item>, two: Option<&Item>) -> bool {
     match (carried(one), carried(two)) {
         (None, None) => true,
         (Some(one), Some(two)) => one.carries_same(two),

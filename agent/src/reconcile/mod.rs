@@ -27,6 +27,7 @@ pub use plan::UnknownMode;
 
 pub(crate) use decide::is_blocked;
 pub(crate) use decide::only_removes;
+pub(crate) use decide::same;
 
 #[cfg(test)]
 pub(crate) mod tests;

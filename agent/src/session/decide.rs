@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Event;
 use super::Instant;
 use super::Session;
 use super::Settings;
+use super::Sight;
 use super::preview::Counts;
 use super::preview::Preview;
 use super::queue::Queue;
@@ -48,6 +50,10 @@ impl Session {
             }
             return;
         };
+        for change in &plan.ancestor {
+            let event = Event::Agreed { on: Sight::of(change.item.as_ref()) };
+            self.memory.note(now, change.path.clone(), event);
+        }
         self.agree(plan.ancestor).expect("a plan fits the trees it was made of");
         let underway: BTreeSet<_> = self
             .batches
@@ -101,6 +107,10 @@ impl Session {
         self.choices.retain(|path, _| chosen.paths.contains(path));
         chosen.put_into(&mut plan);
         self.holds = holds;
+        let known: BTreeSet<_> = self.conflicts.iter().map(|conflict| conflict.path.clone()).collect();
+        for conflict in plan.conflicts.iter().filter(|conflict| !known.contains(&conflict.path)) {
+            self.memory.note(now, conflict.path.clone(), Event::Conflict);
+        }
         self.conflicts.clone_from(&plan.conflicts);
         Some(plan)
     }

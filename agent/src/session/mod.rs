@@ -12,6 +12,7 @@ mod outcome;
 mod preview;
 mod queue;
 mod status;
+mod trace;
 mod transfer;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use batch::Batch;
 use clock::Clock;
 use queue::Queue;
 use status::Run;
+use trace::Memory;
 
 use crate::disk::Identity;
 use crate::entry::Digest;
@@ -56,6 +58,12 @@ pub use status::Progress;
 pub use status::SideStatus;
 pub use status::State;
 pub use status::Status;
+pub use trace::Event;
+pub use trace::Record;
+pub use trace::Rule;
+pub use trace::Sight;
+pub use trace::Trace;
+pub use trace::Verdict;
 
 /// Since some fixed moment; only differences count.
 pub type Instant = Duration;
@@ -167,6 +175,7 @@ pub struct Session {
     paused: bool,
     /// How long the last change took from one side to the other.
     latency: Option<Duration>,
+    memory: Memory,
     effects: Vec<Effect>,
 }
 
@@ -233,6 +242,7 @@ impl Session {
             unsettled: true,
             paused: false,
             latency: None,
+            memory: Memory::default(),
             effects: Vec::new(),
         }
     }
@@ -303,6 +313,7 @@ impl Session {
     pub fn choose(&mut self, path: Option<RelPath>, seen: Digest, choice: Choice) -> Result<(), Refusal> {
         let mut plan = Plan { conflicts: self.conflicts.clone(), ..Plan::default() };
         choose(&mut plan, self.settings.mode, path.as_ref(), seen, &choice)?;
+        self.memory.note(self.told, path.clone(), Event::Chosen(choice.clone()));
         self.choices.insert(path, (seen, choice));
         self.stale = true;
         Ok(())
@@ -373,6 +384,10 @@ impl Session {
             FromSide::Changes { changes, more } => {
                 self.told = now;
                 self.changed(side, &changes, more)?;
+                for change in &changes {
+                    let event = Event::Told { by: side, now: Sight::of(change.item.as_ref()) };
+                    self.memory.note(now, change.path.clone(), event);
+                }
             }
             FromSide::Looked { token } => {
                 for flush in self.flushes.iter_mut().filter(|flush| flush.token == token) {
@@ -538,6 +553,7 @@ impl Session {
         (self.ancestor, self.lasting) = (Tree::default(), Tree::default());
         self.agreed.clear();
         self.recording = None;
+        self.memory.note(self.told, None, Event::Begun);
         self.effects.push(Effect::Begin([alpha, beta]));
     }
 
@@ -547,7 +563,7 @@ impl Session {
         if attached && !self.paused {
             self.plan(now);
             for side in Side::BOTH {
-                self.portion(side);
+                self.portion(side, now);
                 self.read(side);
                 self.send(side);
             }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use super::Deferred;
 use super::Effect;
+use super::Event;
 use super::Instant;
 use super::Nonsense;
 use super::Recording;
 use super::STALLED;
 use super::Session;
+use super::Sight;
 use super::batch::Batch;
 use super::decide::overlaps;
 use crate::entry::Digest;
@@ -59,7 +61,11 @@ impl Session {
             let new = intents.at(path).ok_or(Nonsense::Unasked)?;
             advance(path, new, outcome.now.as_ref(), self.ancestor.get(path), &mut agreed);
             match &outcome.problem {
-                None => self.settle(path),
+                None => {
+                    let event = Event::Done { on: side, now: Sight::of(outcome.now.as_ref()) };
+                    self.memory.note(now, outcome.path.clone(), event);
+                    self.settle(path);
+                }
                 Some(problem) => {
                     if *problem == Problem::Full {
                         self.replica_mut(side).stalled = Some(now + STALLED);
@@ -113,6 +119,7 @@ impl Session {
     }
 
     pub(super) fn defer(&mut self, path: Option<RelPath>, reason: String, now: Instant) {
+        self.memory.note(now, path.clone(), Event::Failed { reason: reason.clone() });
         let attempts = self.deferred.get(&path).map_or(1, |deferred| deferred.attempts + 1);
         let pause = RETRY_MIN.saturating_mul(1 << attempts.min(16)).min(RETRY_MAX);
         self.deferred.insert(path, Deferred { until: now + pause, attempts, reason });

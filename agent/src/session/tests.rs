@@ -590,3 +590,59 @@ fn the_newer_version_wins_whatever_the_clocks_say() {
         }
     }
 }
+
+fn events(world: &World, at: &str) -> Vec<String> {
+    let trace = world.session.trace(Some(&path(at)));
+    let own = trace.records.iter().filter(|record| record.path == Some(path(at)));
+    own.map(|record| record.event.to_string()).collect()
+}
+
+#[test]
+fn a_trace_says_why_a_path_is_as_it_is() {
+    let mut world = World::new(1, Mode::TwoWaySafe);
+    world.settle();
+    let nowhere = world.session.trace(Some(&path("a")));
+    assert_eq!((nowhere.verdict, nowhere.host), (Verdict::Nowhere, Sight::Nothing));
+    world.sides[0].set(&path("a"), small(b"1"));
+    world.written = 1;
+    world.settle();
+    let one = "a file of 1 bytes (d63bd9a8)";
+    assert_eq!(
+        events(&world, "a"),
+        [
+            format!("the host has {one}"),
+            format!("the container is to have {one}: only the other side changed it"),
+            format!("the container now has {one}"),
+        ]
+    );
+    assert_eq!(world.session.trace(Some(&path("a"))).verdict, Verdict::Equal);
+    world.sides[0].set(&path("a"), small(b"2"));
+    world.sides[1].set(&path("a"), None);
+    world.written = 2;
+    world.settle();
+    let last = events(&world, "a").into_iter().rev().nth(1);
+    assert!(last.is_some_and(|last| last.ends_with("an edit beats a deletion")));
+    world.sides[0].set(&path("a"), small(b"3"));
+    world.sides[1].set(&path("a"), small(b"4"));
+    world.sides[1].set(&path("skipped"), Some(Item::Untracked(Keep::Protected)));
+    world.written = 3;
+    world.settle();
+    assert!(matches!(world.session.trace(Some(&path("a"))).verdict, Verdict::Conflict { .. }));
+    assert!(events(&world, "a").contains(&"a conflict: both sides changed it".to_owned()));
+    let below = world.session.trace(Some(&path("skipped/below"))).verdict;
+    assert_eq!(below, Verdict::Ignored { on: Side::Beta, at: Some(path("skipped")) });
+    assert_eq!(below.to_string(), "the container ignores `skipped`");
+}
+
+#[test]
+fn a_busy_path_does_not_crowd_out_the_others() {
+    let mut memory = Memory::default();
+    let note = |memory: &mut Memory, at: &str| memory.note(Duration::ZERO, Some(path(at)), Event::Conflict);
+    note(&mut memory, "quiet");
+    (0..100_000).for_each(|_| note(&mut memory, "log"));
+    assert_eq!(memory.about(Some(&path("quiet"))).len(), 1);
+    assert_eq!(memory.about(Some(&path("log"))).len(), 16);
+    (0..10_000).for_each(|number| note(&mut memory, &format!("n{number}")));
+    assert_eq!(memory.about(Some(&path("quiet"))), []);
+    assert_eq!((memory.records.len(), memory.of.len()), (4_096, 4_096));
+}

@@ -1,10 +1,12 @@
 //! How changes and contents get to a side: in portions, small ones first, as much at a time as may be on its way.
 
 use super::Asked;
+use super::Event;
 use super::Instant;
 use super::Nonsense;
 use super::Run;
 use super::Session;
+use super::Sight;
 use super::batch::Batch;
 use crate::entry::Digest;
 use crate::message::ToSide;
@@ -56,7 +58,7 @@ impl Session {
     }
 
     /// Makes batches of what waits.
-    pub(super) fn portion(&mut self, side: Side) {
+    pub(super) fn portion(&mut self, side: Side, now: Instant) {
         if self.replica(side).stalled.is_some() {
             return;
         }
@@ -72,6 +74,12 @@ impl Session {
             let Some((portion, large)) = portion else { return };
             let told = self.told;
             self.replica_mut(side).run.get_or_insert_with(|| Run::since(told));
+            for transition in &portion.transitions {
+                let rule = self.rule(side, transition.path.as_ref());
+                let new = Sight::of(transition.new.as_ref());
+                let event = Event::Decided { target: side, new, rule };
+                self.memory.note(now, transition.path.clone(), event);
+            }
             let batch = Batch::new(side, portion, large, &self.replica(side).stored);
             self.batches.insert(self.next, batch);
             self.next += 1;
