@@ -4,8 +4,8 @@
 //! session believes are the same tree; a change is applied only where that tree still is what the order expects; what
 //! comes from the other side is bounded and verified before it is used.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::collections::HashMap;
 use std::io;
 use std::io::Read as _;
 use std::io::Seek as _;
@@ -59,7 +59,7 @@ pub struct Replica<D: Disk, M> {
     /// What the session was told.
     told: Tree,
     attached: bool,
-    incoming: HashMap<Digest, Incoming<D::Writer>>,
+    incoming: BTreeMap<Digest, Incoming<D::Writer>>,
     reading: Option<Reading<D::Reader>>,
     part: u64,
     /// Looks that are answered once no file is left that is still being written.
@@ -101,7 +101,7 @@ impl<D: Disk, M: Medium> Replica<D, M> {
             first: None,
             told: Tree::default(),
             attached: false,
-            incoming: HashMap::new(),
+            incoming: BTreeMap::new(),
             reading: None,
             part: 1 << 32,
             owed: Vec::new(),

@@ -646,3 +646,43 @@ fn a_busy_path_does_not_crowd_out_the_others() {
     assert_eq!(memory.about(Some(&path("quiet"))), []);
     assert_eq!((memory.records.len(), memory.of.len()), (4_096, 4_096));
 }
+
+/// A world in which both sides have the same three files, and one of the folders is then replaced by an empty one.
+fn replaced(side: Side) -> World {
+    let mut world = World::new(1, Mode::TwoWaySafe);
+    for name in ["a", "b", "c"] {
+        world.sides[0].set(&path(name), small(name.as_bytes()));
+    }
+    world.settle();
+    assert_eq!(world.sides[1].tree.count(), 4);
+    world.session.lost(side);
+    world.sides[side as usize] = Fake::new(9);
+    let effects = world.session.connected(side);
+    world.take(effects);
+    for _ in 0..200 {
+        world.tick(20);
+        for side in Side::BOTH {
+            world.sides[side as usize].step();
+            world.deliver(side);
+        }
+    }
+    world
+}
+
+#[test]
+fn a_host_folder_that_was_replaced_stops_everything_and_deletes_nothing() {
+    let mut world = replaced(Side::Alpha);
+    assert_eq!(world.session.halt(), Some(Halt::RootReplaced));
+    assert_eq!((world.sides[0].tree.count(), world.sides[1].tree.count()), (1, 4), "nothing was done");
+    assert!(world.session.accept(Halt::RootReplaced));
+    world.written = 1;
+    world.settle();
+    assert_eq!((world.sides[0].tree.count(), world.sides[1].tree.count()), (4, 4), "and nothing is lost");
+}
+
+#[test]
+fn a_container_folder_that_was_replaced_is_filled_again() {
+    let world = replaced(Side::Beta);
+    assert_eq!(world.session.halt(), None);
+    assert_eq!((world.sides[0].tree.count(), world.sides[1].tree.count()), (4, 4));
+}

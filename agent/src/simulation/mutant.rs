@@ -29,9 +29,11 @@ pub(super) enum Mutant {
     KeepsNothing,
     /// Messages overtake each other.
     Overtakes,
+    /// The end of each content is cut off.
+    CutsContents,
 }
 
-pub(super) const MUTANTS: [Mutant; 9] = [
+pub(super) const MUTANTS: [Mutant; 10] = [
     Mutant::SyncsNothing,
     Mutant::WaitsForTheGone,
     Mutant::OverlooksTheBreak,
@@ -41,6 +43,7 @@ pub(super) const MUTANTS: [Mutant; 9] = [
     Mutant::LooksNowhere,
     Mutant::KeepsNothing,
     Mutant::Overtakes,
+    Mutant::CutsContents,
 ];
 
 impl Mutant {
@@ -63,6 +66,10 @@ impl Mutant {
             (Self::WaitsForTheGone, FromSide::Gone { .. }) => None,
             (Self::MissesChanges, FromSide::Changes { .. }) => {
                 Some(FromSide::Changes { changes: Vec::new(), more: false })
+            }
+            (Self::CutsContents, FromSide::Content { digest, offset, mut bytes, last }) => {
+                bytes.pop();
+                Some(FromSide::Content { digest, offset, bytes, last })
             }
             (Self::UnavailableIsEmpty, FromSide::Unavailable { .. }) => {
                 let empty = Some(Item::Directory(Directory::empty()));
