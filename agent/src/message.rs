@@ -177,6 +177,11 @@ pub enum FromSide {
         /// One sentence for people.
         reason: String,
     },
+    /// Git is changing many files at once, or no longer is: what is told between the two belongs together.
+    Burst {
+        /// Whether it is.
+        ongoing: bool,
+    },
 }
 
 /// As one run of bytes and not as a sequence of numbers.

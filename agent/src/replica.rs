@@ -47,6 +47,11 @@ use crate::versions::Versions;
 
 /// Contents that may come in at the same time; one more ends the session.
 const INCOMING: usize = 64;
+/// Git holds this while it changes files, and has them all changed once it is gone.
+const GIT_LOCK: &[u8] = b".git/index.lock";
+/// How soon it is looked for again, and for how long: one that stays longer was left behind.
+const GIT_AGAIN: Duration = Duration::from_millis(20);
+const GIT_MAX: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug)]
@@ -64,6 +69,9 @@ pub struct Replica<D: Disk, M> {
     part: u64,
     /// Looks that are answered once no file is left that is still being written.
     owed: Vec<u64>,
+    /// Since when git has been changing files, and whether the session was told so.
+    burst: Option<Duration>,
+    burst_told: bool,
     /// When something was last found to need another look, on the caller's clock.
     again: Option<Duration>,
 }
@@ -105,6 +113,8 @@ impl<D: Disk, M: Medium> Replica<D, M> {
             reading: None,
             part: 1 << 32,
             owed: Vec::new(),
+            burst: None,
+            burst_told: false,
             again: None,
         }
     }
@@ -151,6 +161,7 @@ impl<D: Disk, M: Medium> Replica<D, M> {
     /// The session is gone, and with it whatever was on its way.
     pub fn detach(&mut self) {
         self.attached = false;
+        self.burst_told = false;
         self.owed.clear();
         self.reading = None;
         let unfinished: Vec<_> = self.incoming.keys().copied().collect();
@@ -163,8 +174,33 @@ impl<D: Disk, M: Medium> Replica<D, M> {
             self.unavailable(reason, say);
             return;
         }
+        let ongoing = self.is_bursting(now);
+        if ongoing {
+            self.tell_burst(true, say);
+        }
         let seen = self.look.dirty(&self.disk, sentry, dirty, now);
         self.seen(seen, say);
+        if ongoing {
+            let soon = now + GIT_AGAIN;
+            self.again = Some(self.again.map_or(soon, |again| again.min(soon)));
+        } else {
+            self.tell_burst(false, say);
+        }
+    }
+
+    /// Whether git is changing files. Asked before a look, so that what it changed last is seen before its end is told.
+    fn is_bursting(&mut self, now: Duration) -> bool {
+        let lock = RelPath::parse(GIT_LOCK).ok();
+        let held = lock.is_some_and(|lock| matches!(self.disk.stat(At::Path(&lock)), Ok(Some(_))));
+        self.burst = held.then(|| self.burst.unwrap_or(now));
+        self.burst.is_some_and(|since| now < since + GIT_MAX)
+    }
+
+    fn tell_burst(&mut self, ongoing: bool, say: &mut Vec<FromSide>) {
+        if self.attached && self.burst_told != ongoing {
+            self.burst_told = ongoing;
+            say.push(FromSide::Burst { ongoing });
+        }
     }
 
     /// Does what it is asked.

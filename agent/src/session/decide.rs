@@ -42,6 +42,10 @@ impl Session {
         if !self.stale || backlog > BACKLOG && now < self.planned + REPLAN {
             return;
         }
+        // Half of a branch is of no use to anybody: all that git changes goes at once.
+        if self.replicas.iter().any(|replica| replica.burst.is_some_and(|until| now < until)) {
+            return;
+        }
         self.stale = false;
         self.planned = now;
         let Some(plan) = self.decide(now) else {

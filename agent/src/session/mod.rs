@@ -74,6 +74,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const UNDECIDED: Duration = Duration::from_millis(50);
 /// How long a side whose disk is full is left alone.
 const STALLED: Duration = Duration::from_secs(2);
+/// How long nothing is planned because git is changing files.
+const BURST_MAX: Duration = Duration::from_secs(5);
 
 /// What a session has to have done.
 #[derive(Debug, PartialEq)]
@@ -113,6 +115,8 @@ struct Replica {
     unavailable: Option<(String, Instant)>,
     /// Nothing is sent before this: its disk is full.
     stalled: Option<Instant>,
+    /// Until when git is given to change files here.
+    burst: Option<Instant>,
     /// What is being brought here, until nothing is left to bring.
     run: Option<Run>,
 }
@@ -264,6 +268,7 @@ impl Session {
         replica.asked.clear();
         replica.unstored = 0;
         replica.unavailable = None;
+        replica.burst = None;
         for replica in &mut self.replicas {
             replica.queue = Queue::default();
             replica.run = None;
@@ -434,6 +439,9 @@ impl Session {
             }
             FromSide::Applied { batch, outcomes } => self.applied(side, batch, &outcomes, now)?,
             FromSide::Synced { token } => self.synced(side, token, now),
+            FromSide::Burst { ongoing } => {
+                self.replica_mut(side).burst = ongoing.then_some(now + BURST_MAX);
+            }
             FromSide::Unavailable { reason } => {
                 let replica = self.replica_mut(side);
                 replica.attached = false;

@@ -567,6 +567,37 @@ fn in_a_storm() {
     }
 }
 
+#[test]
+fn what_git_changes_at_once_is_carried_at_once() {
+    let mut world = World::new(1, Mode::TwoWaySafe, Weather::CALM);
+    world.settle();
+    let write = |world: &mut World, path: &str| {
+        world.machine(Side::Alpha).disk.user(|volume| volume.write(path, b"new").unwrap());
+    };
+    let arrived = |world: &mut World, path: &str, rounds: usize| {
+        for _ in 0..rounds {
+            for side in Side::BOTH {
+                world.look(side);
+                world.work(side);
+                world.deliver(side);
+            }
+            world.pass(20);
+        }
+        world.machine(Side::Beta).disk.user(|volume| volume.see(path)).is_some()
+    };
+    world.machine(Side::Alpha).disk.user(|volume| volume.make_directory(".git").unwrap());
+    write(&mut world, ".git/index.lock");
+    write(&mut world, "a");
+    assert!(!arrived(&mut world, "a", 50), "not while git is at it");
+    write(&mut world, "b");
+    world.machine(Side::Alpha).disk.user(|volume| volume.remove(".git/index.lock").unwrap());
+    assert!(arrived(&mut world, "a", 50) && arrived(&mut world, "b", 0), "but then, all of it");
+    write(&mut world, ".git/index.lock");
+    write(&mut world, "c");
+    assert!(!arrived(&mut world, "c", 200));
+    assert!(arrived(&mut world, "c", 100), "a lock that was left behind holds nothing up for ever");
+}
+
 /// The seed, mode and weather of the first history that notices.
 fn caught(mutant: Mutant) -> Option<(u64, Mode, Weather)> {
     let kinds = [Mode::TwoWayResolved, Mode::TwoWaySafe]
