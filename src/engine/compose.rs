@@ -95,7 +95,16 @@ impl Compose {
 
     /// Makes the stack be what its file says.
     pub async fn up(&self, stack: &Stack, progress: ProgressSink) -> Result<(), Error> {
-        let args = of(stack, &["up", "--detach", "--build", "--remove-orphans"]);
+        self.bring_up(stack, &["--build", "--remove-orphans"], progress).await
+    }
+
+    /// Makes the container of one service anew; the new one takes over the unnamed volumes of the old.
+    pub async fn remake(&self, stack: &Stack, service: &str, progress: ProgressSink) -> Result<(), Error> {
+        self.bring_up(stack, &["--force-recreate", "--no-deps", "--", service], progress).await
+    }
+
+    async fn bring_up(&self, stack: &Stack, how: &[&str], progress: ProgressSink) -> Result<(), Error> {
+        let args = of(stack, &[&["up", "--detach"], how].concat());
         match self.run(UP, &args, None, Some(progress)).await {
             Err(Error::Pull { message, .. }) => {
                 Err(Error::Pull { image: unpulled(stack, &message), message })

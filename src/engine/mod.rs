@@ -83,8 +83,10 @@ pub struct Container {
     pub image: String,
     /// State.
     pub state: ContainerState,
-    /// Exit code, once it has ended.
+    /// Exit code, once it has ended; of its last run while the engine restarts it.
     pub exit_code: Option<i64>,
+    /// How often the engine has started it again by itself since somebody started it; in a list, of one that runs, 0.
+    pub restarts: u32,
     /// Whether the kernel killed something in it for memory; known once it has ended.
     pub oom_killed: bool,
     /// Labels.
@@ -391,6 +393,9 @@ pub trait Engine: Send + Sync {
     async fn check(&self, stack: &Stack) -> Result<String, Error>;
     /// Brings a stack to what its file says: creates, replaces and starts what differs.
     async fn up(&self, stack: &Stack, progress: ProgressSink) -> Result<(), Error>;
+    /// Makes the container of one service anew from the same file, whatever state it is in, and starts it. Volumes
+    /// stay, those without a name, too; other services are not touched.
+    async fn remake(&self, stack: &Stack, service: &str, progress: ProgressSink) -> Result<(), Error>;
     /// Stops and removes the containers and networks of a stack; volumes stay unless `volumes`.
     async fn down(&self, project: &str, volumes: bool) -> Result<(), Error>;
 

@@ -31,6 +31,7 @@ pub fn doing(step: &Step) -> &'static str {
         Step::Rest => "resting",
         Step::Look => "looking at the project",
         Step::Up => "creating its containers",
+        Step::Remake(_) => "making its container anew",
         Step::Start(_) => "starting",
         Step::Unpause(_) => "waking up",
         Step::Restart(_) => "restarting",
@@ -40,14 +41,14 @@ pub fn doing(step: &Step) -> &'static str {
     }
 }
 
-/// Takes any step but `Look` and `Up`.
+/// Takes any step but `Look`, `Up` and `Remake`.
 ///
 /// # Errors
 /// When the engine, the store or the file system refuses; the step can be taken again.
 pub async fn run(context: &Context, input: &Input, step: &Step) -> Result<(), Trouble> {
     let engine = &context.engine;
     let done = match step {
-        Step::Rest | Step::Look | Step::Up => Ok(()),
+        Step::Rest | Step::Look | Step::Up | Step::Remake(_) => Ok(()),
         Step::Start(ids) => each(ids, |id| engine.start(id)).await,
         Step::Unpause(ids) => each(ids, |id| engine.unpause(id)).await,
         Step::Stop(ids) => each(ids, |id| engine.stop(id, GRACE_SECONDS)).await,
@@ -71,7 +72,8 @@ async fn each<'a>(
     Ok(())
 }
 
-/// Writes the stack file, makes what it takes for granted, and brings it up.
+/// Writes the stack file, makes what it takes for granted, and brings it up; or makes the container of one service of
+/// it anew.
 ///
 /// # Errors
 /// When the disk or the engine refuses.
@@ -79,6 +81,7 @@ pub async fn up(
     context: &Context,
     input: &Input,
     plan: &Plan,
+    remake: Option<&str>,
     progress: ProgressSink,
 ) -> Result<(), Trouble> {
     let of_engine = |error: engine::Error| Trouble::of(&error);
@@ -93,7 +96,10 @@ pub async fn up(
     let volumes = plan.volumes.iter().map(|volume| make_volume(context, &plan.image, volume));
     futures::future::try_join_all(volumes).await?;
     let stack = engine::Stack { project: plan.project.clone(), file, directory: input.path.clone() };
-    let up = context.engine.up(&stack, progress).await;
+    let up = match remake {
+        None => context.engine.up(&stack, progress).await,
+        Some(service) => context.engine.remake(&stack, service, progress).await,
+    };
     if up.is_err() {
         // Perhaps somebody took the agent away.
         *context.agent_installed.lock().await = false;

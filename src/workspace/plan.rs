@@ -10,6 +10,10 @@ use crate::engine::ContainerState;
 use crate::engine::label;
 use crate::store::workspace::Desired;
 
+/// Restarts of one container by the engine after which it is not expected to come right by itself. The engine's pauses
+/// double from 0.1 s, so this is well over ten seconds of trying.
+const RESTARTS_MAX: u32 = 6;
+
 /// The folder of a workspace, as last seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Folder {
@@ -75,6 +79,8 @@ pub struct Observed {
     pub containers: Vec<Container>,
     /// Whether the engine was away since the stack was last brought up: what it stopped must be started again.
     pub revive: bool,
+    /// Whether a container may be made anew now; not too soon after the last time.
+    pub remake: bool,
 }
 
 /// The next step.
@@ -86,6 +92,8 @@ pub enum Step {
     Look,
     /// Bring the stack up.
     Up,
+    /// Make the container of this service anew.
+    Remake(String),
     /// Start these containers.
     Start(Vec<String>),
     /// Let these frozen containers go on.
@@ -126,6 +134,11 @@ fn run(seen: &Observed) -> Step {
         Project::Unseen if takeable => Step::Look,
         Project::Stack(stack) if takeable && !complete(stack, &seen.containers) => Step::Up,
         Project::Stack(_) if seen.revive && seen.containers.iter().any(idle) => Step::Up,
+        Project::Stack(Stack { agent: Some(agent), .. })
+            if takeable && seen.remake && stuck(agent, &seen.containers) =>
+        {
+            Step::Remake(agent.clone())
+        }
         // What is unknown, half-written or broken changes nothing about what runs already.
         Project::Unseen | Project::Unrunnable | Project::Stack(_) => maintain(seen),
     }
@@ -167,8 +180,22 @@ fn stop(seen: &Observed) -> Step {
     if up.is_empty() { Step::Rest } else { Step::Stop(up) }
 }
 
+/// Whether the engine restarts the agent's container again and again. The agent never ends by itself, so that is no
+/// crash of somebody's program but a container the engine has lost track of, and starting it cannot mend it: an engine
+/// that was killed while it started a container finds it running later, ends what runs for the sake of a fresh start,
+/// and takes the news of that end for the end of what it has just started (moby#48912). A container without an agent
+/// keeps its owner's restart policy, whatever comes of it.
+fn stuck(agent: &str, containers: &[Container]) -> bool {
+    containers.iter().any(|container| {
+        container.state == ContainerState::Restarting
+            && container.restarts >= RESTARTS_MAX
+            && service_of(container) == Some(agent)
+    })
+}
+
 /// Whether every service has a container made from this very stack, and nothing is left of another. One that was made
-/// and never started is what a failed start leaves; the agent's is started by itself.
+/// and never started is what a failed start leaves; the agent's is started by itself. A second one with the agent is
+/// what is left of making it anew: both would work on the same volumes.
 fn complete(stack: &Stack, containers: &[Container]) -> bool {
     let begun = |state: ContainerState| match state {
         ContainerState::Dead => false,
@@ -179,7 +206,10 @@ fn complete(stack: &Stack, containers: &[Container]) -> bool {
         container.labels.get(label::STACK) == Some(&stack.digest) && begun(container.state)
     };
     let there = |service: &String| containers.iter().any(|container| service_of(container) == Some(service));
-    containers.iter().all(made_from_it) && stack.services.iter().all(there)
+    let of_agent = |container: &&Container| service_of(container) == stack.agent.as_deref();
+    containers.iter().all(made_from_it)
+        && stack.services.iter().all(there)
+        && (stack.agent.is_none() || containers.iter().filter(of_agent).count() == 1)
 }
 
 fn idle(container: &Container) -> bool {
@@ -202,6 +232,7 @@ mod tests {
             image: "image".to_owned(),
             state,
             exit_code: None,
+            restarts: 0,
             oom_killed: false,
             labels: [(label::STACK, digest), ("com.docker.compose.service", service)]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -226,6 +257,7 @@ mod tests {
             }),
             containers,
             revive: false,
+            remake: true,
         }
     }
 
@@ -236,6 +268,7 @@ mod tests {
     use ContainerState::Created;
     use ContainerState::Exited;
     use ContainerState::Paused;
+    use ContainerState::Restarting;
     use ContainerState::Running;
 
     #[test]
@@ -294,6 +327,38 @@ mod tests {
         assert_eq!(next(&failed), Step::Up);
         failed.project = stack(Some("db"));
         assert_eq!(next(&failed), Step::Start(vec!["id-db".to_owned()]));
+    }
+
+    #[test]
+    fn an_agent_that_the_engine_restarts_for_ever_is_made_anew_and_nobody_else() {
+        let restarting =
+            |service: &str, restarts: u32| Container { restarts, ..container(service, Restarting, "d1") };
+        assert_eq!(next(&seen(vec![restarting("app", RESTARTS_MAX - 1)])), Step::Rest, "its first pauses");
+        let stuck = seen(vec![restarting("app", RESTARTS_MAX)]);
+        assert_eq!(next(&stuck), Step::Remake("app".to_owned()));
+        assert_eq!(next(&Observed { remake: false, ..stuck.clone() }), Step::Rest, "not again so soon");
+        let unknown = Folder::Unknown { why: "gone".to_owned() };
+        assert_eq!(next(&Observed { folder: unknown, ..stuck.clone() }), Step::Rest);
+        let stopped = Observed { desired: Desired::Stop, ..stuck.clone() };
+        assert_eq!(next(&stopped), Step::Stop(vec!["id-app".to_owned()]));
+        let own = Stack { digest: "d1".to_owned(), services: vec!["app".to_owned()], agent: None };
+        assert_eq!(
+            next(&Observed { project: Project::Stack(own), ..stuck }),
+            Step::Rest,
+            "its owner's policy"
+        );
+        let beside = seen(vec![container("app", Running, "d1"), restarting("job", 1_000)]);
+        assert_eq!(next(&beside), Step::Rest, "another service of the stack");
+    }
+
+    #[test]
+    fn two_containers_with_the_agent_are_one_too_many() {
+        let mut twice = seen(vec![container("app", Running, "d1"), container("app", Created, "d1")]);
+        assert_eq!(next(&twice), Step::Up);
+        let replicas = Stack { digest: "d1".to_owned(), services: vec!["app".to_owned()], agent: None };
+        twice.project = Project::Stack(replicas);
+        twice.containers[1].state = Running;
+        assert_eq!(next(&twice), Step::Rest, "a project of its own may have several");
     }
 
     #[test]

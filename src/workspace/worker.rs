@@ -40,6 +40,10 @@ use crate::store::workspace::Record;
 const REST: Duration = Duration::from_secs(30);
 /// Progress lines on their way to the view. Progress is a hint: a reader that is slow loses lines, never the result.
 const LINES: usize = 64;
+/// How long a container that was made anew is given at first before it is made anew again, and at most.
+const REMAKES: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(30 * 60));
+/// A container that has run for so long is well; what was done to it is of no interest any more.
+const WELL: Duration = Duration::from_secs(10 * 60);
 
 /// What the supervisor tells a worker; the newest counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +80,8 @@ pub struct Facts<'a> {
     pub doing: Option<&'a str>,
     /// What failed last, until something succeeds.
     pub trouble: Option<&'a Trouble>,
+    /// When its container was last made anew, if it has not been well for long since.
+    pub remade: Option<Timestamp>,
     /// The moment the view is made at.
     pub now: Timestamp,
 }
@@ -97,6 +103,42 @@ pub(super) struct Worker {
     revived: Option<u64>,
     /// The last step taken, and what it was taken for.
     previous: Option<(Step, Input)>,
+    remakes: Remakes,
+}
+
+/// Containers that were made anew: not more and more often, if it does not help.
+struct Remakes {
+    backoff: Backoff,
+    last: Option<Timestamp>,
+    not_before: Option<Instant>,
+}
+
+impl Remakes {
+    fn new() -> Self {
+        Self { backoff: Backoff::new(REMAKES.0, REMAKES.1), last: None, not_before: None }
+    }
+
+    fn may(&self) -> bool {
+        self.not_before.is_none_or(|time| Instant::now() >= time)
+    }
+
+    fn note(&mut self) {
+        self.last = Some(clock::now());
+        self.not_before = Some(Instant::now() + self.backoff.next());
+    }
+
+    /// Forgets it all once everything has run for long.
+    fn observe(&mut self, containers: &[Container], now: Timestamp) {
+        let Some(last) = self.last else { return };
+        let long_ago = |time: Timestamp| now.duration_since(time).unsigned_abs() >= WELL;
+        let well = |container: &Container| {
+            let started = container.started_at_ms.and_then(|time| Timestamp::from_millisecond(time).ok());
+            container.state == ContainerState::Running && started.is_some_and(long_ago)
+        };
+        if long_ago(last) && !containers.is_empty() && containers.iter().all(well) {
+            *self = Self::new();
+        }
+    }
 }
 
 /// What happened in one turn of the loop.
@@ -123,6 +165,7 @@ impl Worker {
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
             revived: None,
             previous: None,
+            remakes: Remakes::new(),
         }
     }
 
@@ -202,6 +245,7 @@ impl Worker {
         self.containers =
             self.context.engine.containers(&workspace_label(&input.record.id)).await.map_err(of_engine)?;
         self.note_starts().await.map_err(of_engine)?;
+        self.remakes.observe(&self.containers, clock::now());
         let step = plan::next(&self.observed(input));
         tracing::debug!(workspace = %input.record.folder, step = ?step, "planned");
         match &step {
@@ -212,8 +256,17 @@ impl Worker {
             }
             Step::Look => self.look(input).await?,
             Step::Up => {
-                self.up(input).await?;
+                self.up(input, None).await?;
                 self.revived = Some(input.engine_session);
+            }
+            Step::Remake(service) => {
+                tracing::warn!(
+                    workspace = %input.record.folder, service = %service,
+                    "the engine keeps restarting the container, it is made anew"
+                );
+                self.attachment.detach().await;
+                self.remakes.note();
+                self.up(input, Some(service)).await?;
             }
             _ => {
                 if matches!(step, Step::Stop(_) | Step::Down | Step::Bury { .. }) {
@@ -271,6 +324,7 @@ impl Worker {
             project,
             containers: self.containers.clone(),
             revive: self.revived != Some(input.engine_session),
+            remake: self.remakes.may(),
         }
     }
 
@@ -292,12 +346,17 @@ impl Worker {
         trouble.map_or(Ok(()), Err)
     }
 
-    async fn up(&mut self, input: &Input) -> Result<(), Trouble> {
+    /// Brings the stack up, or makes the container of one service anew.
+    async fn up(&mut self, input: &Input, remake: Option<&str>) -> Result<(), Trouble> {
         let Some(plan) = self.looked.as_ref().and_then(|looked| looked.plan.clone()) else { return Ok(()) };
         let context = Arc::clone(&self.context);
         let (progress, lines) = mpsc::channel(LINES);
-        let coming_up = apply::up(&context, input, &plan, progress);
-        let up = self.with_progress(input, "creating its containers", coming_up, lines).await;
+        let doing = match remake {
+            None => apply::doing(&Step::Up),
+            Some(service) => apply::doing(&Step::Remake(service.to_owned())),
+        };
+        let coming_up = apply::up(&context, input, &plan, remake, progress);
+        let up = self.with_progress(input, doing, coming_up, lines).await;
         if up.is_err() {
             // What it was planned on may no longer be so (a subnet taken meanwhile, an image removed): look again.
             self.looked_at = None;
@@ -337,6 +396,7 @@ impl Worker {
             probed: self.attachment.probed(),
             doing,
             trouble: self.trouble.as_ref(),
+            remade: self.remakes.last,
             now: clock::now(),
         }
     }

@@ -246,6 +246,49 @@ async fn an_engine_that_went_away_and_came_back_runs_what_it_ran() {
     world.wait_for_running(&["a"]).await;
 }
 
+#[tokio::test]
+async fn a_container_the_engine_has_lost_track_of_is_made_anew() {
+    let mut world = World::new().await;
+    world.start();
+    for name in ["a", "b"] {
+        world.drop_folder(name);
+    }
+    world.wait_for_running(&["a", "b"]).await;
+    let volumes = world.engine.volumes(&Labels::new()).await.unwrap();
+    let before = world.containers().await;
+    world.engine.doom(&before[0].id);
+    world.wait_for_running(&["a", "b"]).await;
+    let after = world.containers().await;
+    assert!(!after.iter().any(|container| container.id == before[0].id), "{after:#?}");
+    assert!(after.contains(&before[1]), "the other was touched: {after:#?}");
+    assert_eq!(world.engine.volumes(&Labels::new()).await.unwrap(), volumes);
+    let name = before[0].labels["nexus.name"].clone();
+    let told = |view: &View| view.notices.iter().any(|notice| notice.contains("made anew"));
+    world.wait_for_view(&name, "what was done to it", told).await;
+
+    // Were it made anew each time, it would never be left in peace.
+    let again = after.iter().find(|container| container.labels["nexus.name"] == name).unwrap();
+    world.engine.doom(&again.id);
+    let said = |view: &View| view.message.as_deref().is_some_and(|it| it.contains("has restarted it"));
+    world.wait_for_view(&name, "what the engine does to it", said).await;
+    assert!(world.containers().await.iter().any(|container| container.id == again.id));
+    assert_eq!(world.engine.calls().iter().filter(|call| call.starts_with("remake")).count(), 1);
+}
+
+/// However making it anew is cut short, it comes to be.
+#[tokio::test]
+async fn a_container_is_made_anew_whatever_goes_wrong_meanwhile() {
+    for fault in [Fault::Lose, Fault::Half] {
+        let mut world = World::new().await;
+        world.start();
+        world.drop_folder("a");
+        world.wait_for_running(&["a"]).await;
+        world.engine.fault(When::Next("remake"), fault);
+        world.engine.doom(&world.containers().await[0].id);
+        world.wait_for_running(&["a"]).await;
+    }
+}
+
 /// Every call of the way up fails once in every way; what is there at the end is the same.
 #[tokio::test]
 async fn whichever_call_fails_the_next_attempt_completes_it() {

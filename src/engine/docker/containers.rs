@@ -1,7 +1,7 @@
 //! Containers as the engine lists them.
 //!
-//! One list call tells what a node needs while all is well; only a container that has ended is looked at closer, for
-//! its exit code and whether memory was the reason.
+//! One list call tells what a node needs while all is well; only a container that has ended, or that the engine keeps
+//! restarting, is looked at closer, for its exit code, whether memory was the reason, and how often.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -37,7 +37,7 @@ pub async fn list(socket: &Socket, labels: &Labels) -> Result<Vec<Container>, Er
     let listed =
         socket.call(Subject::ENGINE, |api| async move { api.list_containers(Some(options)).await }).await?;
     let closer = futures::stream::iter(listed.into_iter().map(summarised)).map(|container| async {
-        if !matches!(container.state, ContainerState::Exited | ContainerState::Dead) {
+        if !has_ended(container.state) {
             return Ok(Some(container));
         }
         match inspect(socket, &container.id).await {
@@ -134,6 +134,7 @@ fn summarised(summary: models::ContainerSummary) -> Container {
         image: summary.image.unwrap_or_default(),
         state,
         exit_code: exit_code(&status),
+        restarts: 0,
         oom_killed: false,
         labels: summary.labels.unwrap_or_default().into_iter().collect(),
         addresses: addresses(networks),
@@ -155,7 +156,7 @@ fn inspected(container: models::ContainerInspectResponse) -> Container {
     });
     let mut exposed: Vec<u16> = exposed.collect();
     exposed.sort_unstable();
-    let ended = matches!(inspected_state(&state), ContainerState::Exited | ContainerState::Dead);
+    let ended = has_ended(inspected_state(&state));
     let status = state.health.as_ref().and_then(|health| health.status);
     Container {
         id: container.id.unwrap_or_default(),
@@ -163,6 +164,7 @@ fn inspected(container: models::ContainerInspectResponse) -> Container {
         image: config.image.unwrap_or_default(),
         state: inspected_state(&state),
         exit_code: state.exit_code.filter(|_| ended),
+        restarts: container.restart_count.and_then(|count| u32::try_from(count).ok()).unwrap_or_default(),
         oom_killed: state.oom_killed.unwrap_or_default(),
         labels: config.labels.unwrap_or_default().into_iter().collect(),
         addresses: addresses(networks),
@@ -172,6 +174,11 @@ fn inspected(container: models::ContainerInspectResponse) -> Container {
             .map(|status| status.to_string())
             .filter(|status| !matches!(status.as_str(), "" | "none")),
     }
+}
+
+/// Whether its last run is over.
+fn has_ended(state: ContainerState) -> bool {
+    matches!(state, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting)
 }
 
 fn inspected_state(state: &models::ContainerState) -> ContainerState {

@@ -140,6 +140,11 @@ impl Engine for Docker {
         self.attended(self.compose.up(stack, progress)).await
     }
 
+    async fn remake(&self, stack: &Stack, service: &str, progress: ProgressSink) -> Result<(), Error> {
+        self.socket.hello().await?;
+        self.attended(self.compose.remake(stack, service, progress)).await
+    }
+
     async fn down(&self, project: &str, volumes: bool) -> Result<(), Error> {
         self.socket.hello().await?;
         self.attended(self.compose.down(project, volumes)).await

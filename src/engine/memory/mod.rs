@@ -190,6 +190,20 @@ impl Memory {
         self.changed.send_replace(());
     }
 
+    /// From now on the engine restarts this container for ever, as a real one does that has lost track of what runs in
+    /// it; stopping and starting it does not help, only making it anew.
+    pub fn doom(&self, container: &str) {
+        let mut state = self.lock();
+        if let Ok(kept) = state.find(container) {
+            kept.doomed = true;
+            kept.seen.exit_code = Some(137);
+        }
+        state.set(container, ContainerState::Exited).ok();
+        state.set(container, ContainerState::Running).ok();
+        drop(state);
+        self.changed.send_replace(());
+    }
+
     /// What containers print when they start, and the code they end with when stopped.
     pub fn behave(&self, prints: Vec<Output>, stop_code: i64) {
         let mut state = self.lock();
@@ -347,6 +361,14 @@ impl Engine for Memory {
             progress.try_send(Progress { message: format!("Stack {}", stack.project) }).ok();
             let file = stack::File::parse(&read(&stack.file)?)?;
             state.up(stack, &file, half)
+        })
+        .await
+    }
+
+    async fn remake(&self, stack: &Stack, service: &str, _: ProgressSink) -> Result<(), Error> {
+        self.call("remake", &stack.project, |state, half| {
+            let file = stack::File::parse(&read(&stack.file)?)?;
+            state.remake(stack, &file, service, half)
         })
         .await
     }

@@ -28,6 +28,8 @@ const SERVICE: &str = "com.docker.compose.service";
 
 /// Enough for the events of one step; a reader that is later than this misses some, as with a real engine.
 const EVENTS: usize = 256;
+/// How often a container that ends as often as it is started has been restarted when it is looked at.
+const DOOMED_RESTARTS: u32 = 20;
 
 /// A container with what only the engine knows of it.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct Kept {
     pub seen: Container,
     pub mounts: Vec<Mount>,
     pub log: Vec<Output>,
+    /// Whether it ends as often as it is started, until it is made anew.
+    pub doomed: bool,
     networks: Vec<String>,
     digest: String,
 }
@@ -101,6 +105,14 @@ impl State {
         let (code, prints) = (self.stop_code, self.prints.clone());
         let made = self.made;
         let kept = self.find(name)?;
+        let state = match state {
+            ContainerState::Running if kept.doomed => {
+                // As after some pauses of the engine.
+                kept.seen.restarts = DOOMED_RESTARTS;
+                ContainerState::Restarting
+            }
+            state => state,
+        };
         let before = std::mem::replace(&mut kept.seen.state, state);
         if before == state {
             return Ok(());
@@ -195,6 +207,18 @@ impl State {
         Ok(())
     }
 
+    /// Makes the container of one service anew; with `half`, it is not started.
+    pub fn remake(&mut self, stack: &Stack, file: &File, service: &str, half: bool) -> Result<(), Error> {
+        let Some(wanted) = file.services.get(service) else {
+            return Err(Error::Compose { message: format!("no such service: {service}") });
+        };
+        for id in self.of_project(&stack.project, |name| name == service) {
+            self.remove(&id);
+        }
+        let id = self.ensure_container(stack, file, service, wanted)?;
+        if half { Ok(()) } else { self.set(&id, ContainerState::Running) }
+    }
+
     fn ensure_container(
         &mut self,
         stack: &Stack,
@@ -247,6 +271,7 @@ impl State {
             image,
             state: ContainerState::Created,
             exit_code: None,
+            restarts: 0,
             oom_killed: false,
             labels,
             addresses: BTreeMap::new(),
@@ -254,7 +279,8 @@ impl State {
             started_at_ms: None,
             health: None,
         };
-        self.containers.insert(id.clone(), Kept { seen, mounts, networks, log: Vec::new(), digest });
+        self.containers
+            .insert(id.clone(), Kept { seen, mounts, networks, log: Vec::new(), digest, doomed: false });
         Ok(id)
     }
 

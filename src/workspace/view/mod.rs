@@ -28,6 +28,8 @@ use crate::workspace::worker::address;
 const RESTLESS: Duration = Duration::from_secs(10);
 /// A program that has not listened for so long is talked about.
 const SILENT: Duration = Duration::from_secs(30);
+/// A program that ends may wait for another one; the engine has restarted it so often before it is an error.
+const RESTARTS_CALM: u32 = 3;
 
 /// What a workspace is doing, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +68,11 @@ pub fn render(facts: &Facts<'_>) -> View {
     let mut notices = looked.notices.clone();
     if let Called::Close { name, why } = &input.called {
         notices.push(format!("answers at /{name}/: {why}"));
+    }
+    if let Some(remade) = facts.remade {
+        notices.push(format!(
+            "its container was made anew at {remade:.0}, because the engine restarted it again and again; its volumes are the same"
+        ));
     }
     if let Some(status) = &facts.sync {
         notices.extend(status.report.notes.iter().cloned());
@@ -218,6 +225,7 @@ fn live(facts: &Facts<'_>) -> Option<Account> {
         (Some(status), ContainerState::Running) => with_agent(facts, web, status, &network),
         (None, ContainerState::Running) if plan.agent => Account::new(State::Pending, Phase::Syncing),
         (_, ContainerState::Running) => without_agent(facts, web),
+        (_, ContainerState::Restarting) => restarting(facts, web, plan.agent),
         (_, ContainerState::Exited | ContainerState::Dead) if !plan.agent => ended(web),
         _ => Account::new(State::Pending, Phase::Starting),
     })
@@ -289,6 +297,27 @@ fn without_agent(facts: &Facts<'_>, web: &Container) -> Account {
         Some(upstream) => Account { upstream: Some(upstream), ..Account::new(State::Running, Phase::Ready) },
         None => silent(facts, web, Account::new(State::Pending, Phase::Starting)),
     }
+}
+
+/// The engine is about to start it again.
+fn restarting(facts: &Facts<'_>, web: &Container, agent: bool) -> Account {
+    let often = if web.restarts == 1 { "once".to_owned() } else { format!("{} times", web.restarts) };
+    let message = match web.exit_code {
+        Some(code) => format!("its container ended with code {code}; the engine has restarted it {often}"),
+        None => format!("its container ended; the engine has restarted it {often}"),
+    };
+    if agent {
+        return Account::new(State::Pending, Phase::Starting)
+            .saying(message)
+            .hinting("it is made anew if that goes on; its volumes stay");
+    }
+    let (state, phase) = if web.restarts < RESTARTS_CALM {
+        (State::Pending, Phase::Starting)
+    } else {
+        (State::Error, Phase::Failed)
+    };
+    let name = &facts.input.record.folder;
+    Account::new(state, phase).saying(message).hinting(format!("see its log: `nexus workspace logs {name}`"))
 }
 
 fn ended(web: &Container) -> Account {

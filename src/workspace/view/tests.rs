@@ -20,6 +20,7 @@ struct World {
     sync: Option<sync::Status>,
     probed: Option<SocketAddr>,
     trouble: Option<Trouble>,
+    remade: Option<Timestamp>,
     doing: Option<&'static str>,
     now: Timestamp,
 }
@@ -37,6 +38,7 @@ impl World {
             image: "node:22-slim".to_owned(),
             state: ContainerState::Running,
             exit_code: None,
+            restarts: 0,
             oom_killed: false,
             labels: [("com.docker.compose.service".to_owned(), "app".to_owned())].into(),
             addresses: [(network, "10.213.0.2".parse().unwrap())].into(),
@@ -71,6 +73,7 @@ impl World {
             sync: Some(sync::Status::default()),
             probed: None,
             trouble: None,
+            remade: None,
             doing: None,
             now,
         }
@@ -94,6 +97,7 @@ impl World {
             probed: self.probed,
             doing: self.doing,
             trouble: self.trouble.as_ref(),
+            remade: self.remade,
             now: self.now,
         }
     }
@@ -265,6 +269,35 @@ fn a_container_without_an_agent_is_judged_by_its_port_and_its_end() {
     let view = world.view();
     assert_eq!(view.state, State::Error);
     assert!(view.message.unwrap().contains("memory"));
+}
+
+#[test]
+fn a_container_that_the_engine_restarts_is_told_from_one_that_starts() {
+    let mut world = World::new();
+    world.containers[0].state = ContainerState::Restarting;
+    world.containers[0].exit_code = Some(137);
+    world.containers[0].restarts = 11;
+    let view = world.view();
+    assert_eq!((view.state, view.phase), (State::Pending, Phase::Starting), "it will be made anew");
+    assert_eq!(
+        view.message.as_deref(),
+        Some("its container ended with code 137; the engine has restarted it 11 times")
+    );
+    assert_eq!(view.notices, Vec::<String>::new());
+    world.remade = Some(world.now);
+    assert!(world.view().notices[0].starts_with("its container was made anew at 1970-01-01T00:16:40Z"));
+
+    world.sync = None;
+    let mut plan = compose::Plan::clone(world.looked.plan.as_ref().unwrap());
+    plan.agent = false;
+    world.looked.plan = Some(Arc::new(plan));
+    let view = world.view();
+    assert_eq!((view.state, view.phase), (State::Error, Phase::Failed), "nobody will mend it but its owner");
+    assert!(view.hint.unwrap().contains("nexus workspace logs shop"));
+    world.containers[0].restarts = 1;
+    let view = world.view();
+    assert_eq!(view.state, State::Pending, "it may wait for its database");
+    assert!(view.message.unwrap().ends_with("has restarted it once"));
 }
 
 #[test]

@@ -191,6 +191,24 @@ async fn stacks_come_up_once_and_go_down_whole(case: Case) {
     case.down().await;
 }
 
+async fn one_container_is_made_anew_and_keeps_its_volumes(case: Case) {
+    let first = case.up().await;
+    let before = case.engine.mounts(&first.id).await.unwrap();
+    case.engine.remake(&case.stack(), "app", deaf()).await.unwrap();
+    let second = case.listed(ContainerState::Running).await;
+    assert!(second.id != first.id, "the same container as before");
+    // Compose adds a label of its own that names the one before.
+    assert!(first.labels.iter().all(|(key, value)| second.labels.get(key) == Some(value)));
+    assert_eq!(second.name, first.name);
+    let absent = case.engine.container(&first.id).await.unwrap_err();
+    assert!(matches!(absent, Error::NotFound { .. }), "{absent}");
+    assert_eq!(case.engine.mounts(&second.id).await.unwrap(), before);
+    assert_eq!(case.up().await.id, second.id, "the stack is up with it");
+    let unknown = case.engine.remake(&case.stack(), "nobody", deaf()).await.unwrap_err();
+    assert!(matches!(&unknown, Error::Compose { message } if message.contains("nobody")), "{unknown}");
+    case.down().await;
+}
+
 async fn containers_are_stopped_started_frozen(case: Case) {
     let made = case.up().await;
     case.engine.pause(&made.id).await.unwrap();
@@ -337,6 +355,7 @@ macro_rules! contract {
 
 contract!(
     stacks_come_up_once_and_go_down_whole,
+    one_container_is_made_anew_and_keeps_its_volumes,
     containers_are_stopped_started_frozen,
     programs_run_inside,
     logs_and_events_tell_what_happens,

@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use nexus::base::ids::NodeId;
 use nexus::engine::Build;
 use nexus::engine::Container;
+use nexus::engine::ContainerState;
 use nexus::engine::Engine as _;
 use nexus::engine::Error;
 use nexus::engine::Exec;
@@ -47,12 +48,14 @@ impl Case {
 
     /// Brings up a service with these keys.
     async fn up(&self, keys: &str) -> Result<(), Error> {
+        self.engine.up(&self.stack(keys), tokio::sync::mpsc::channel(1).0).await
+    }
+
+    fn stack(&self, keys: &str) -> Stack {
         let file = self.directory.path().join("compose.yaml");
         let service = format!("{{ labels: {{ nexus.node: {} }}, network_mode: none, {keys} }}", self.node);
         std::fs::write(&file, format!("services:\n  app: {service}\n")).unwrap();
-        let directory = self.directory.path().to_owned();
-        let stack = Stack { project: self.project(), file, directory };
-        self.engine.up(&stack, tokio::sync::mpsc::channel(1).0).await
+        Stack { project: self.project(), file, directory: self.directory.path().to_owned() }
     }
 
     /// The container once it is like that.
@@ -81,6 +84,23 @@ async fn memory_that_runs_out_is_told_even_when_the_exit_code_is_0() {
         .unwrap();
     let ended = case.wait(|container| container.oom_killed).await;
     assert!(ended.exit_code.is_some());
+    case.down().await;
+}
+
+#[tokio::test]
+async fn a_container_that_restarts_says_how_often_and_keeps_an_unnamed_volume_when_made_anew() {
+    let case = Case::new();
+    let keys = r#"image: debian:trixie-slim, restart: unless-stopped, volumes: [/data], command: [sh, -c, "echo x >> /data/runs; cat /data/runs; exit 7"]"#;
+    case.up(keys).await.unwrap();
+    let often =
+        |container: &Container| container.state == ContainerState::Restarting && container.restarts >= 2;
+    let first = case.wait(often).await;
+    assert_eq!(first.exit_code, Some(7));
+    let volume = case.engine.mounts(&first.id).await.unwrap();
+    let progress = tokio::sync::mpsc::channel(1).0;
+    case.engine.remake(&case.stack(keys), "app", progress).await.unwrap();
+    let second = case.wait(|container| container.id != first.id && often(container)).await;
+    assert_eq!(case.engine.mounts(&second.id).await.unwrap(), volume);
     case.down().await;
 }
 
