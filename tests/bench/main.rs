@@ -9,6 +9,8 @@
 #[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../it/appliance/harness.rs"]
 mod harness;
+mod process;
+mod sync;
 mod table;
 mod up;
 
@@ -17,28 +19,52 @@ use std::time::Duration;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
-/// Nothing here may take longer in all.
+/// Nothing here may take longer in all; `sync` takes about this on two cores.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
+/// What `sync` may take, where every contender needs its longest.
+const LIMIT_SYNC: Duration = Duration::from_secs(30 * 60);
 
 fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
     // Cargo adds words of its own.
-    let name = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    let name = words.iter().find(|word| !word.starts_with('-'));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let rows = match name.as_deref() {
-        Some("up") => runtime.block_on(bounded(up::run())),
-        other => panic!("no bench is called {other:?}: there is `up`"),
+    let (name, rows, notes) = match name.map(String::as_str) {
+        Some("up") => ("up", runtime.block_on(bounded(LIMIT, up::run())), vec![]),
+        Some("sync") => {
+            let quick = words.iter().any(|word| word == "--quick");
+            let extent = if quick { sync::Extent::QUICK } else { sync::Extent::FULL };
+            let (rows, notes) =
+                runtime.block_on(bounded(LIMIT_SYNC, sync::run(&extent, &contenders(&words))));
+            ("sync", rows, notes)
+        }
+        other => panic!("no bench is called {other:?}: there are `up` and `sync`"),
     };
-    table::show("up", &rows);
+    table::show(name, &rows, &notes);
     assert!(rows.iter().all(|row| row.holds), "a target does not hold");
 }
 
+/// Those that `--only=NAME,NAME` names, otherwise all.
+fn contenders(words: &[String]) -> Vec<sync::Name> {
+    let Some(only) = words.iter().find_map(|word| word.strip_prefix("--only=")) else {
+        return sync::Name::ALL.into();
+    };
+    let wanted: Vec<_> =
+        only.split(',').map(|word| sync::Name::ALL.into_iter().find(|name| name.as_str() == word)).collect();
+    let known = sync::Name::ALL.map(sync::Name::as_str).join(", ");
+    wanted
+        .into_iter()
+        .map(|name| name.unwrap_or_else(|| panic!("`{only}` names one that is not there: {known}")))
+        .collect()
+}
+
 /// Ends in time, and when told to: what was made is removed either way, because dropping the work removes it.
-async fn bounded<T>(work: impl Future<Output = T>) -> T {
+async fn bounded<T>(limit: Duration, work: impl Future<Output = T>) -> T {
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt()).unwrap(), signal(SignalKind::terminate()).unwrap());
     tokio::select! {
         done = work => done,
-        () = tokio::time::sleep(LIMIT) => panic!("it took longer than {LIMIT:?}"),
+        () = tokio::time::sleep(limit) => panic!("it took longer than {limit:?}"),
         _ = interrupt.recv() => panic!("told to end"),
         _ = terminate.recv() => panic!("told to end"),
     }

@@ -17,6 +17,8 @@ use super::harness::TestNode;
 use super::harness::agent;
 use super::harness::docker;
 use super::harness::remove_labelled;
+use super::process::cpu_seconds;
+use super::process::megabytes;
 use super::table::Row;
 
 /// Each time is the median of so many.
@@ -72,15 +74,16 @@ pub async fn run() -> Vec<Row> {
 /// With 20 workspaces and the sample up.
 async fn cost(node: &TestNode) -> Vec<Row> {
     let pid = node.child.as_ref().unwrap().id();
-    let before = cpu_seconds(pid);
+    let seconds = || cpu_seconds(pid).expect("the node runs");
+    let before = seconds();
     eprintln!("idle for {IDLE:?}");
     tokio::time::sleep(IDLE).await;
-    let share = (cpu_seconds(pid) - before) / IDLE.as_secs_f64() * 100.0;
-    let resident = kilobytes(&format!("/proc/{pid}/status"), "VmRSS:");
-    let proportional = kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:");
+    let share = (seconds() - before) / IDLE.as_secs_f64() * 100.0;
+    let resident = megabytes(pid, "status", "VmRSS:").expect("the node runs");
+    let proportional = megabytes(pid, "smaps_rollup", "Pss:").expect("the node runs");
     vec![
-        Row::new("rss", "node process with 20 workspaces, VmRSS", resident / 1024.0, "MB", 40.0),
-        Row::new("pss", "the same, proportional set size", proportional / 1024.0, "MB", 40.0),
+        Row::new("rss", "node process with 20 workspaces, VmRSS", resident, "MB", 40.0),
+        Row::new("pss", "the same, proportional set size", proportional, "MB", 40.0),
         Row::new("idle", "node process with 20 workspaces, idle for 60 s", share, "%", 1.0),
     ]
 }
@@ -275,22 +278,6 @@ impl Drop for Alone {
     fn drop(&mut self) {
         docker(&["rm", "--force", &self.name]);
     }
-}
-
-/// All threads, user and system.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The command stands in parentheses and may hold anything.
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks = |index: usize| fields[index].parse::<f64>().unwrap();
-    // proc(5): utime and stime are the 14th and 15th field; two stand before the split.
-    (ticks(11) + ticks(12)) / rustix::param::clock_ticks_per_second() as f64
-}
-
-fn kilobytes(file: &str, field: &str) -> f64 {
-    let text = fs::read_to_string(file).unwrap();
-    let line = text.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
