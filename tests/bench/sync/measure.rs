@@ -92,10 +92,12 @@ pub async fn measure(name: Name, templates: &[Template], extent: &Extent) -> Fig
     for template in templates {
         let files = template.files;
         let mut tree = template.check_out().await;
+        // Before anybody begins: making the list takes long enough to be noticed.
+        let wanted = sizes(tree::all(files));
         let mut contender = name.contender();
         let ends = contender.start(tree.path.clone()).await;
         tree.path.clone_from(&ends.host);
-        let took = initial(&*contender, &ends, files).await;
+        let took = initial(&*contender, &ends, &wanted).await;
         told(name, files, "initial sync", "s", took);
         figures.initial.insert(files, took);
         if took.at_least {
@@ -165,10 +167,9 @@ fn check(ends: &Ends, files: impl Iterator<Item = (String, Vec<u8>)>) {
     }
 }
 
-async fn initial(contender: &dyn Contender, ends: &Ends, files: usize) -> Figure {
-    let limit = INITIAL_LIMIT + INITIAL_LIMIT_A_FILE * u32::try_from(files).unwrap();
-    let wanted = sizes(tree::all(files));
-    let seen = both(see::all_seen(&ends.copy, &wanted, limit), contender.carry(Way::Out, &[])).await;
+async fn initial(contender: &dyn Contender, ends: &Ends, wanted: &[(PathBuf, u64)]) -> Figure {
+    let limit = INITIAL_LIMIT + INITIAL_LIMIT_A_FILE * u32::try_from(wanted.len()).unwrap();
+    let seen = both(see::all_seen(&ends.copy, wanted, limit), contender.carry(Way::Out, &[])).await;
     since(contender.began().await, seen, limit)
 }
 

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::LazyLock;
 
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
@@ -22,25 +23,36 @@ pub fn path(index: usize) -> String {
     format!("part-{part:03}/group-{group:02}/file-{index:06}.txt")
 }
 
-/// What it holds: between 200 and 4,100 bytes of words, about as compressible as source, and a note.
-pub fn content(index: usize, note: &str) -> Vec<u8> {
-    // A linear congruential generator: the same tree in every run.
-    let mut state = index as u64 ^ 0x9e37_79b9_7f4a_7c15;
-    let mut next = |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
-    let length = 200 + usize::try_from(next(3_900)).unwrap();
-    let mut text = format!("file {index} {note}\n");
-    while text.len() < length {
+/// Words, about as compressible as source.
+static WORDS: LazyLock<String> = LazyLock::new(|| {
+    let mut next = numbers(0);
+    let mut text = String::new();
+    while text.len() < 1 << 20 {
         let words = ["let ", "return ", "value", "(", ") ", ";\n", "name_", "+ ", "index ", "// "];
         match next(12) {
             10 => write!(text, "{:x} ", next(1 << 31)).unwrap(),
             11 => text.push_str("    "),
-            word => text.push_str(words[usize::try_from(word).unwrap()]),
+            word => text.push_str(words[word]),
         }
     }
-    format!("{text}{note}\n").into_bytes()
+    text
+});
+
+/// A linear congruential generator: the same tree in every run.
+fn numbers(seed: usize) -> impl FnMut(usize) -> usize {
+    let mut state = seed as u64 ^ 0x9e37_79b9_7f4a_7c15;
+    move |below| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    }
+}
+
+/// What it holds: between 200 and 4,100 bytes of words, and a note.
+pub fn content(index: usize, note: &str) -> Vec<u8> {
+    let mut next = numbers(index);
+    let length = 200 + next(3_900);
+    let from = next(WORDS.len() - length);
+    format!("file {index} {note}\n{}\n{note}\n", &WORDS[from..from + length]).into_bytes()
 }
 
 /// The two branches of a template.
