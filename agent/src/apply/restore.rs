@@ -111,11 +111,19 @@ impl Obstacle {
 }
 
 /// Stages a copy of a version's content, wherever that is.
-fn bring<M: Medium>(disk: &impl Disk, versions: &Versions<M>, id: u64) -> io::Result<Option<(Slot, u32)>> {
+fn bring<M: Medium>(
+    disk: &impl Disk,
+    versions: &mut Versions<M>,
+    id: u64,
+) -> io::Result<Option<(Slot, u32)>> {
+    let digest = versions.get(id).and_then(|version| version.what.digest());
+    // Under the name of this content may be what it was exchanged for.
+    if let Some(digest) = digest {
+        versions.put_away(disk, Slot::Whole(digest))?;
+    }
     if let Some(slot) = versions.place(id) {
         return stage(disk, slot.into(), None);
     }
-    let digest = versions.get(id).and_then(|version| version.what.digest());
     for at in versions.whereabouts(id) {
         if let Ok(Some(staged)) = stage(disk, at, digest) {
             return Ok(Some(staged));

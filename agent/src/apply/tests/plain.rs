@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::disk::sim::Fate;
+use crate::versions;
 use crate::versions::Cause;
 
 #[test]
@@ -291,4 +292,31 @@ fn what_could_not_be_put_away_is_put_away_before_its_slot_is_used() {
     assert_eq!((world.see("edit"), world.see("other")), (text("two"), text("two")));
     let kept: Vec<_> = world.kept().into_iter().map(|(version, seen)| (version.path, Some(seen))).collect();
     assert_eq!(kept, [(Some(path("edit")), text("one"))]);
+}
+
+#[test]
+fn an_undo_does_not_bring_what_only_stands_under_its_name() {
+    let mut world = World::new(1, |volume| volume.write("a", b"first").unwrap());
+    let transitions = world.transitions([("a", None)]);
+    assert_eq!(problems(&world.apply(&transitions)), [""; 0]);
+    let id = world.versions.all().next().unwrap().id;
+    // An edit of another file that had come as far as the exchange: its old content is where the new one was.
+    let slot = Slot::Whole(blake3::hash(b"first").into());
+    let mut writer = world.disk.stage(99).unwrap();
+    std::io::Write::write_all(&mut writer, b"displaced").unwrap();
+    world.disk.finish(writer, slot).unwrap();
+    let at = path("b");
+    let what = versions::What::File { size: 9, executable: false, digest: blake3::hash(b"displaced").into() };
+    let announcement = versions::Announcement {
+        batch: 8,
+        path: &at,
+        what,
+        modified: 0,
+        cause: Cause::Overwritten,
+        slot: Some(slot),
+    };
+    world.versions.announce(world.disk.now(), announcement).unwrap();
+    restore(&world.disk, &mut world.versions, id, 9).unwrap();
+    assert_eq!(world.see("a"), text("first"));
+    assert!(world.kept().iter().any(|(_, kept)| *kept == text("displaced").unwrap()), "and that is kept");
 }
