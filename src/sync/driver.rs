@@ -111,6 +111,8 @@ pub(super) struct Driver {
     questions: HashMap<u64, oneshot::Sender<Answer>>,
     next: u64,
     warnings: [Option<String>; 2],
+    /// Answers to people, given once the status shows what was done.
+    answers: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Driver {
@@ -161,6 +163,7 @@ impl Driver {
             questions: HashMap::new(),
             next: first,
             warnings: [None, None],
+            answers: Vec::new(),
         })
     }
 
@@ -172,6 +175,7 @@ impl Driver {
                 break Ended::Failed(error);
             }
             self.publish();
+            self.answers.drain(..).for_each(|answer| answer());
             let woken = runtime.block_on(self.wait());
             match woken {
                 Woken::Cancelled => break Ended::Cancelled,
@@ -360,7 +364,7 @@ impl Driver {
                 }
                 Effect::Flushed(token) => {
                     if let Some(flush) = self.flushes.remove(&token) {
-                        let _ = flush.send(());
+                        self.answer(flush, ());
                     }
                 }
             }
@@ -385,19 +389,21 @@ impl Driver {
                 self.session.pause(paused);
                 let effects = self.session.tick(self.now());
                 self.effects.extend(effects);
-                let _ = done.send(());
+                self.answer(done, ());
             }
             Wish::Approve(key, done) => {
-                let _ = done.send(self.session.approve(key));
+                let approved = self.session.approve(key);
+                self.answer(done, approved);
                 self.decide();
             }
             Wish::Accept(halt, done) => {
-                let _ = done.send(self.session.accept(halt));
+                let accepted = self.session.accept(halt);
+                self.answer(done, accepted);
                 self.decide();
             }
             Wish::Choose(path, seen, choice, done) => {
                 let chosen = self.session.choose(path, seen, choice).map_err(|error| error.to_string());
-                drop(done.send(chosen));
+                self.answer(done, chosen);
                 self.decide();
             }
             Wish::Ask(Side::Alpha, question, answer) => {
@@ -412,6 +418,11 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn answer<T: Send + 'static>(&mut self, to: oneshot::Sender<T>, answer: T) {
+        self.published = None;
+        self.answers.push(Box::new(move || drop(to.send(answer))));
     }
 
     fn decide(&mut self) {
