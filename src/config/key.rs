@@ -22,7 +22,7 @@ const fn called(name: &'static str, kind: Kind, variable: &'static str) -> Key {
 }
 
 /// All of them, in the order of config/defaults.yaml.
-pub const KEYS: [Key; 20] = [
+pub const KEYS: [Key; 32] = [
     key("home", Kind::Path),
     key("workspaces.dir", Kind::Path),
     key("web.listen", Kind::Address),
@@ -37,6 +37,18 @@ pub const KEYS: [Key; 20] = [
     key("limits.cpus", Kind::Decimal),
     key("limits.memory", Kind::Bytes),
     key("limits.pids", Kind::Count),
+    key("sync.mode", Kind::Choice(&["two-way-safe", "two-way-resolved", "one-way-safe", "one-way-replica"])),
+    key("sync.strategy", Kind::Choice(&["host-wins", "container-wins", "newer-wins", "manual"])),
+    key("sync.exclude", Kind::Rules),
+    key("sync.watch.mode", Kind::Choice(&["auto", "force-poll", "no-watch"])),
+    key("sync.watch.interval", Kind::Duration),
+    key("sync.scan", Kind::Choice(&["accelerated", "full"])),
+    key("sync.entries_max", Kind::Count),
+    key("sync.file_size_max", Kind::Bytes),
+    key("sync.symlinks", Kind::Choice(&["portable", "ignore", "posix-raw"])),
+    key("sync.versions.keep", Kind::Duration),
+    key("sync.versions.size", Kind::Bytes),
+    key("sync.hold.deletions", Kind::Count),
     key("network.range", Kind::Range),
     called("agent.path", Kind::OptionalPath, "NEXUS_AGENT"),
     called("images.dir", Kind::OptionalPath, "NEXUS_IMAGES"),

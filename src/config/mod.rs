@@ -23,6 +23,8 @@ pub use settings::Settings;
 pub use stack::Origin;
 pub use stack::Shown;
 pub use stack::Stack;
+pub use value::Wrong;
+pub use value::duration;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nexus_agent::look::Symlinks;
+use nexus_agent::reconcile::Mode;
+use nexus_agent::resolve::Strategy;
+use nexus_agent::watch;
+
 use super::problem::Invalid;
 use super::stack::Stack;
 use super::value::Typed;
@@ -36,6 +41,18 @@ pub struct Settings {
     pub limits_cpus: f64,
     pub limits_memory_bytes: u64,
     pub limits_pids: u64,
+    pub sync_mode: Mode,
+    pub sync_strategy: Strategy,
+    pub sync_exclude: Vec<String>,
+    pub sync_watch_mode: watch::Mode,
+    pub sync_watch_interval: Duration,
+    pub sync_scan_full: bool,
+    pub sync_entries_max: u64,
+    pub sync_file_size_max: u64,
+    pub sync_symlinks: Symlinks,
+    pub sync_versions_keep: Duration,
+    pub sync_versions_size: u64,
+    pub sync_hold_deletions: u64,
     pub network_range: String,
     pub agent_path: Option<PathBuf>,
     pub images_dir: Option<PathBuf>,
@@ -63,6 +80,18 @@ impl Settings {
             limits_cpus: values.decimal("limits.cpus"),
             limits_memory_bytes: values.number("limits.memory"),
             limits_pids: values.number("limits.pids"),
+            sync_mode: values.named("sync.mode", &Mode::ALL, Mode::name),
+            sync_strategy: values.named("sync.strategy", &Strategy::ALL, Strategy::name),
+            sync_exclude: values.list("sync.exclude"),
+            sync_watch_mode: values.named("sync.watch.mode", &watch::Mode::ALL, watch::Mode::name),
+            sync_watch_interval: values.duration("sync.watch.interval"),
+            sync_scan_full: values.text("sync.scan") == "full",
+            sync_entries_max: values.number("sync.entries_max"),
+            sync_file_size_max: values.number("sync.file_size_max"),
+            sync_symlinks: values.named("sync.symlinks", &Symlinks::ALL, Symlinks::name),
+            sync_versions_keep: values.duration("sync.versions.keep"),
+            sync_versions_size: values.number("sync.versions.size"),
+            sync_hold_deletions: values.number("sync.hold.deletions"),
             network_range: values.text("network.range"),
             agent_path: values.optional_path("agent.path"),
             images_dir: values.optional_path("images.dir"),
@@ -89,6 +118,13 @@ macro_rules! take {
                     other => unreachable!("the default of `{key}` is of its type, not {other:?}"),
                 }
             })*
+
+            /// One of a few values by its name.
+            fn named<T: Copy>(&mut self, key: &str, all: &[T], name: impl Fn(T) -> &'static str) -> T {
+                let text = self.text(key);
+                let named = all.iter().copied().find(|value| name(*value) == text);
+                named.unwrap_or_else(|| unreachable!("`{key}` takes the names of its values, not `{text}`"))
+            }
 
             fn optional_path(&mut self, key: &str) -> Option<PathBuf> {
                 match self.0.get(key) {

@@ -7,6 +7,11 @@ use serde_json::Value as Json;
 use serde_json::json;
 use tempfile::TempDir;
 
+use nexus_agent::look::Symlinks;
+use nexus_agent::reconcile::Mode;
+use nexus_agent::resolve::Strategy;
+use nexus_agent::watch;
+
 use super::key::KEYS;
 use super::layer::variable;
 use super::load::DEFAULTS;
@@ -97,7 +102,7 @@ fn described(kind: Kind) -> (&'static str, Option<&'static str>) {
         Kind::Decimal => ("number", None),
         Kind::Count => ("integer", None),
         Kind::Range => ("string", Some("^[0-9.]+/[0-9]+$")),
-        Kind::List => ("array", None),
+        Kind::List | Kind::Rules => ("array", None),
     }
 }
 
@@ -123,7 +128,7 @@ fn schema() -> Json {
         if let Kind::Choice(words) = key.kind {
             property["enum"] = json!(words);
         }
-        if key.kind == Kind::List {
+        if matches!(key.kind, Kind::List | Kind::Rules) {
             property["items"] = json!({ "type": "string" });
         }
         let mut parts: Vec<&str> = key.name.split('.').collect();
@@ -244,6 +249,40 @@ fn values_are_read_as_their_type_or_refused() {
     assert!(check(Kind::Path, "relative").contains("absolute"));
     assert!(check(Kind::Range, "10.0.0.0/30").contains("/26"));
     assert!(check(Kind::Decimal, ".nan").contains("number"));
+}
+
+#[test]
+fn the_words_of_sync_are_those_of_the_agent() {
+    let words = |name: &str| match KEYS.iter().find(|key| key.name == name).unwrap().kind {
+        Kind::Choice(words) => words,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(words("sync.mode"), Mode::ALL.map(Mode::name));
+    assert_eq!(words("sync.strategy"), Strategy::ALL.map(Strategy::name));
+    assert_eq!(words("sync.watch.mode"), watch::Mode::ALL.map(watch::Mode::name));
+    assert_eq!(words("sync.symlinks"), Symlinks::ALL.map(Symlinks::name));
+}
+
+#[test]
+fn mistakes_in_the_settings_of_sync_are_said_with_what_was_meant() {
+    let home = "sync:\n  mode: two-way-saef\n  strategy: hostwins\n  entries_max: -5\n  file_size_max: -1GiB\n  \
+                exclude: [data/, 'a[b']\n  watch:\n    mode: forcepoll\n  versions: { keep: 30, size: 0B }\n  \
+                hold: { deletions: none }\n  scn: full\n";
+    insta::assert_snapshot!(problems("", home, &[("NEXUS_SYNC_SYMLINKS", "raw")]), @r"
+    `sync.mode` is not one of its words: `two-way-saef` (home/config.yaml:2:3); did you mean `two-way-safe`?
+    `sync.strategy` is not one of its words: `hostwins` (home/config.yaml:3:3); did you mean `host-wins`?
+    `sync.entries_max` is not a whole number above zero: `-5` (home/config.yaml:4:3); write a number such as `512`
+    `sync.file_size_max` is not a size: `-1GiB` (home/config.yaml:5:3); write `512MiB` or `1GiB`
+    `sync.exclude` holds a line that excludes nothing (`a[b`: a `[` is not closed): `[data/, a[b]` (home/config.yaml:6:3); write a line as in a .gitignore, such as `data/` or `*.tmp`
+    `sync.watch.mode` is not one of its words: `forcepoll` (home/config.yaml:8:5); did you mean `force-poll`?
+    `sync.versions.keep` is not a duration: it has no unit: `30` (home/config.yaml:9:3); write `30s`
+    `sync.versions.size` is no size anything can have: `0B` (home/config.yaml:9:3); write `512MiB` or `1GiB`
+    `sync.hold.deletions` is not a whole number above zero: `none` (home/config.yaml:10:3); write a number such as `512`
+    unknown key `sync.scn` (home/config.yaml:11:3); did you mean `sync.scan`?
+    `sync.symlinks` is not one of its words: `raw` (environment NEXUS_SYNC_SYMLINKS); write `portable` or `ignore` or `posix-raw`
+    ");
+    let quoted = problems("", "sync:\n  exclude:\n    - !keep.log\n", &[]);
+    assert!(quoted.contains("not a list of gitignore lines") && quoted.contains("in quotes"), "{quoted}");
 }
 
 #[test]

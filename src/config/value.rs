@@ -5,7 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nexus_agent::rules;
+use nexus_agent::rules::Rules;
 use serde_yaml::Value;
+
+use super::problem::nearest;
 
 /// The type of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub enum Kind {
     Range,
     /// Words.
     List,
+    /// Gitignore lines.
+    Rules,
 }
 
 /// A setting that has been read.
@@ -73,8 +79,10 @@ fn wrong<T>(what: &str, hint: impl Into<String>) -> Result<T, Wrong> {
 impl Kind {
     /// Reads a value of this type.
     pub fn parse(self, value: &Value) -> Result<Typed, Wrong> {
-        if self == Self::List {
-            return list(value);
+        match self {
+            Self::List => return list(value),
+            Self::Rules => return lines(value),
+            _ => {}
         }
         let text = match value {
             Value::String(text) => text.trim().to_owned(),
@@ -95,7 +103,11 @@ impl Kind {
             Self::Text => Ok(Typed::Text(text.to_owned())),
             Self::Choice(words) if words.contains(&text) => Ok(Typed::Text(text.to_owned())),
             Self::Choice(words) => {
-                wrong("is not one of its words", format!("write `{}`", words.join("` or `")))
+                let hint = nearest(text, words.iter().copied()).map_or_else(
+                    || format!("write `{}`", words.join("` or `")),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                wrong("is not one of its words", hint)
             }
             Self::OptionalPath if text.is_empty() => Ok(Typed::Nothing),
             Self::Path | Self::OptionalPath if text.starts_with('/') => Ok(Typed::Path(text.into())),
@@ -107,7 +119,7 @@ impl Kind {
                 Ok(Typed::Text(text.to_owned()))
             }
             Self::Socket => wrong("is not a unix socket", "write `unix:///var/run/docker.sock`"),
-            Self::Duration => duration(text),
+            Self::Duration => duration(text).map(Typed::Duration),
             Self::Bytes => bytes(text),
             Self::Decimal => match text.parse::<f64>() {
                 Ok(number) if number.is_finite() && number > 0.0 => Ok(Typed::Decimal(number)),
@@ -119,6 +131,7 @@ impl Kind {
             },
             Self::Range => range(text),
             Self::List => list(&Value::String(text.to_owned())),
+            Self::Rules => lines(&Value::String(text.to_owned())),
         }
     }
 }
@@ -143,6 +156,24 @@ fn list(value: &Value) -> Result<Typed, Wrong> {
     }
 }
 
+/// Gitignore lines; one that can never match anything is a mistake.
+fn lines(value: &Value) -> Result<Typed, Wrong> {
+    let typed = list(value).map_err(|wrong| Wrong {
+        what: wrong.what.replace("words", "gitignore lines"),
+        hint: "write lines such as `- \"*.log\"`, in quotes where one begins with `!` or `*`".to_owned(),
+    })?;
+    if let Typed::List(lines) = &typed {
+        let settings = rules::Settings { excludes: lines.clone(), ..rules::Settings::default() };
+        if let Err(error) = Rules::new(settings) {
+            return wrong(
+                &format!("holds a line that excludes nothing (`{}`: {})", error.pattern, error.reason),
+                "write a line as in a .gitignore, such as `data/` or `*.tmp`",
+            );
+        }
+    }
+    Ok(typed)
+}
+
 fn address(text: &str) -> Result<Typed, Wrong> {
     match (text.parse(), text.strip_prefix(':'), text.parse::<u16>()) {
         (Ok(address), _, _) => Ok(Typed::Address(address)),
@@ -161,7 +192,11 @@ fn quantity(text: &str) -> Option<(f64, &str)> {
     Some((number, text[end..].trim()))
 }
 
-fn duration(text: &str) -> Result<Typed, Wrong> {
+/// Reads `300ms`, `30s`, `5m`, `1h` or `30d`.
+///
+/// # Errors
+/// What the text is not, and what to write.
+pub fn duration(text: &str) -> Result<Duration, Wrong> {
     let Some((number, unit)) = quantity(text) else {
         return wrong("is not a duration", "write `300ms`, `30s`, `5m` or `1h`");
     };
@@ -176,7 +211,7 @@ fn duration(text: &str) -> Result<Typed, Wrong> {
     };
     match Duration::try_from_secs_f64(number * seconds) {
         // Ten years: more is a mistake.
-        Ok(duration) if duration.as_secs() < 315_360_000 => Ok(Typed::Duration(duration)),
+        Ok(duration) if duration.as_secs() < 315_360_000 => Ok(duration),
         _ => wrong("is too long a duration", "write `300ms`, `30s`, `5m` or `1h`"),
     }
 }

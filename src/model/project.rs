@@ -2,6 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
+
+use nexus_agent::look::Symlinks;
+use nexus_agent::reconcile::Mode;
+use nexus_agent::resolve::Strategy;
+use nexus_agent::watch;
 
 /// Which directory a folder name stood for: survives a rename, not a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -204,6 +210,52 @@ pub struct Identity {
     pub icon: Option<String>,
 }
 
+/// What a workspace is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Being worked on: what its container writes into the source comes back.
+    Dev,
+    /// Being served: edits go to the container alone.
+    Serve,
+}
+
+impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Self; 2] = [Self::Dev, Self::Serve];
+
+    /// The word used in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Serve => "serve",
+        }
+    }
+}
+
+/// What the user states about how a project's folder and its container's copy are kept equal; each value beats the
+/// node's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyncOverrides {
+    /// Whose edits go where.
+    pub mode: Option<Mode>,
+    /// Which of two edits stands.
+    pub strategy: Option<Strategy>,
+    /// Gitignore lines, after the node's.
+    pub exclude: Vec<String>,
+    /// What goes with its directory although it is not carried, as gitignore lines.
+    pub disposable: Vec<String>,
+    /// How edits are noticed.
+    pub watch_mode: Option<watch::Mode>,
+    /// How often is looked where there are no events.
+    pub watch_interval: Option<Duration>,
+    /// Whether every look reads everything.
+    pub scan_full: Option<bool>,
+    /// Which symbolic links are carried.
+    pub symlinks: Option<Symlinks>,
+    /// Files and directories the folder may have.
+    pub entries_max: Option<u64>,
+}
+
 /// What the user states in `.nexus/config.yaml`; each value beats the detected one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
@@ -229,8 +281,12 @@ pub struct Overrides {
     pub env: BTreeMap<String, String>,
     /// Refused features of the user's own compose file that are allowed: `privileged`, `bind:/srv/media`.
     pub allow: Vec<String>,
-    /// Names and paths that are not carried into the container.
+    /// What the workspace is for.
+    pub purpose: Option<Purpose>,
+    /// Names and paths that are not carried into the container, as gitignore lines.
     pub exclude: Vec<String>,
+    /// How its folder and its container's copy are kept equal.
+    pub sync: SyncOverrides,
     /// CPU cores, memory in bytes and process count the project may use; `None` takes the node's default.
     pub limits: Limits,
 }

@@ -3,6 +3,10 @@
 use std::path::Path;
 use std::path::PathBuf;
 
+use nexus_agent::safety;
+use nexus_agent::versions;
+use nexus_agent::watch;
+
 use crate::api;
 use crate::compose;
 use crate::compose::Subnet;
@@ -11,6 +15,7 @@ use crate::config::Registry;
 use crate::engine::mounts::Mapping;
 use crate::model::project::Limits;
 use crate::router;
+use crate::sync;
 use crate::workspace;
 
 use super::Error;
@@ -41,6 +46,26 @@ fn limits(config: &config::Settings) -> Limits {
     }
 }
 
+/// How folders and containers' copies are kept equal, from the configuration.
+fn sync(config: &config::Settings) -> sync::Settings {
+    sync::Settings {
+        mode: config.sync_mode,
+        strategy: config.sync_strategy,
+        general: config.sync_exclude.clone(),
+        symlinks: config.sync_symlinks,
+        entries_max: config.sync_entries_max,
+        file_size_max: config.sync_file_size_max,
+        watch: watch::Settings {
+            mode: config.sync_watch_mode,
+            interval: config.sync_watch_interval,
+            full: config.sync_scan_full,
+        },
+        versions: versions::Limits { age: config.sync_versions_keep, bytes: config.sync_versions_size },
+        limits: safety::Limits { deletions: config.sync_hold_deletions, ..safety::Limits::default() },
+        ..sync::Settings::default()
+    }
+}
+
 /// The workspace room's settings.
 ///
 /// # Errors
@@ -53,6 +78,7 @@ pub fn workspace(config: &config::Settings, mapping: &Mapping) -> Result<workspa
         settle: config.project_settle,
         rescan: config.project_rescan,
         limits: limits(config),
+        sync: sync(config),
         ca_bundle: bundle
             .as_deref()
             .and_then(|path| mapping.on_host(path))
@@ -94,4 +120,16 @@ pub fn api(config: &config::Settings) -> Result<api::Settings, Error> {
         refuse: compose::subnet_ranges(network_range(config)?),
         control_url: format!("http://localhost:{}", config.control_listen.port()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise a session that was never told anything would go by something else than config/defaults.yaml says.
+    #[test]
+    fn the_defaults_of_sync_are_written_down_as_they_are() {
+        let defaults = config::Settings::resolve(&config::defaults()).unwrap();
+        assert_eq!(sync(&defaults), sync::Settings::default());
+    }
 }

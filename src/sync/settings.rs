@@ -11,8 +11,8 @@ use nexus_agent::session;
 use nexus_agent::versions;
 use nexus_agent::watch;
 
-/// Carried whatever a `.gitignore` says: a program without its environment is another program. A project's own excludes
-/// come after, and can take it back.
+/// Carried whatever a `.gitignore` says: a program without its environment is another program. The excludes of node and
+/// project come after, and can take it back.
 const ENVIRONMENT_FILES: [&str; 2] = ["!.env", "!.env.*"];
 
 /// Files and directories a folder may have, unless told otherwise.
@@ -25,10 +25,13 @@ pub struct Settings {
     pub mode: Mode,
     /// Who wins where both have changed.
     pub strategy: Strategy,
-    /// What this project does not carry, as gitignore lines.
-    pub excludes: Vec<String>,
+    /// What no project of this node carries, as gitignore lines.
+    pub general: Vec<String>,
     /// Build output that is carried although rules leave it out: what the project is served from.
     pub carried: Option<RelPath>,
+    /// What this project does not carry, as gitignore lines: they come last, and so can take back what `general` and
+    /// `carried` say.
+    pub excludes: Vec<String>,
     /// What goes with a directory although it is not carried, besides what always does.
     pub disposable: Vec<String>,
     /// Which symbolic links are carried.
@@ -51,8 +54,9 @@ impl Default for Settings {
         Self {
             mode: Mode::TwoWaySafe,
             strategy: Strategy::HostWins,
-            excludes: Vec::new(),
+            general: Vec::new(),
             carried: None,
+            excludes: Vec::new(),
             disposable: Vec::new(),
             symlinks: look.symlinks,
             entries_max: ENTRIES_MAX,
@@ -72,12 +76,13 @@ impl Settings {
 
     /// How either side is kept.
     pub(super) fn keeper(&self) -> keeper::Settings {
-        let excludes = ENVIRONMENT_FILES.iter().map(ToString::to_string).chain(self.excludes.clone());
+        let excludes = ENVIRONMENT_FILES.iter().map(ToString::to_string).chain(self.general.iter().cloned());
         let mut rules = rules::Settings { excludes: excludes.collect(), ..rules::Settings::default() };
-        rules.disposable.extend(self.disposable.iter().cloned());
         if let Some(carried) = &self.carried {
             rules = rules.carrying(carried);
         }
+        rules.excludes.extend(self.excludes.iter().cloned());
+        rules.disposable.extend(self.disposable.iter().cloned());
         keeper::Settings {
             rules,
             look: look::Settings {
@@ -88,6 +93,35 @@ impl Settings {
             },
             watch: self.watch,
             versions: self.versions,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nexus_agent::rules::Rules;
+    use nexus_agent::rules::Verdict;
+
+    use super::*;
+
+    #[test]
+    fn the_project_s_own_excludes_have_the_last_word() {
+        let lines = |lines: &[&str]| lines.iter().map(ToString::to_string).collect();
+        let settings = Settings {
+            general: lines(&["dist", ".env.local", "secrets/"]),
+            carried: Some(RelPath::parse(b"dist").unwrap()),
+            excludes: lines(&["dist/maps/", "!secrets/"]),
+            ..Settings::default()
+        };
+        let mut rules = Rules::new(settings.keeper().rules).unwrap();
+        rules.set_gitignore(None, Some(b".env\n"));
+        let carried =
+            |path: &str| rules.judge(&RelPath::parse(path.as_bytes()).unwrap(), true) == Verdict::Carry;
+        for path in ["dist", "dist/deep", ".env", "secrets"] {
+            assert!(carried(path), "{path}");
+        }
+        for path in [".env.local", "dist/maps", "build"] {
+            assert!(!carried(path), "{path}");
         }
     }
 }

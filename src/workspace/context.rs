@@ -37,6 +37,8 @@ pub struct Settings {
     pub rescan: Duration,
     /// What a container may use unless its project says otherwise.
     pub limits: Limits,
+    /// How folders and containers' copies are kept equal unless their projects say otherwise.
+    pub sync: sync::Settings,
     /// Certificate authorities for containers: a file on the engine's host.
     pub ca_bundle: Option<String>,
     /// The same for image builds: a file this process can read.

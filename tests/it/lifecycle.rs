@@ -62,6 +62,7 @@ impl World {
             directory: self.projects(),
             settle: Duration::from_millis(40),
             rescan: Duration::from_secs(1),
+            sync: nexus::sync::Settings::default(),
             limits: Limits::default(),
             ca_bundle: None,
             build_ca_bundle: None,

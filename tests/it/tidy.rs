@@ -44,7 +44,7 @@ const PURE_ROOMS: [&str; 13] = [
     "src/router/route.rs",
     "src/project/identity.rs",
     "src/project/listing.rs",
-    "src/project/overrides.rs",
+    "src/project/overrides/",
 ];
 const IMPURE_WORDS: [&str; 8] =
     ["async fn", ".await", "std::fs", "std::env", "tokio::", "std::net::Tcp", "Instant::now", "clock::now"];

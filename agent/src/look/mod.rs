@@ -50,6 +50,20 @@ pub enum Symlinks {
     PosixRaw,
 }
 
+impl Symlinks {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Ignore, Self::PosixRaw];
+
+    /// Its name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Ignore => "ignore",
+            Self::PosixRaw => "posix-raw",
+        }
+    }
+}
+
 /// How a folder is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {

@@ -67,6 +67,20 @@ pub enum Mode {
     NoWatch,
 }
 
+impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::ForcePoll, Self::NoWatch];
+
+    /// Its name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::ForcePoll => "force-poll",
+            Self::NoWatch => "no-watch",
+        }
+    }
+}
+
 /// How a folder is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {

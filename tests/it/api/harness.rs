@@ -179,6 +179,7 @@ fn workspace_settings(root: &Path) -> workspace::Settings {
         directory: root.join("workspaces"),
         settle: Duration::from_millis(40),
         rescan: Duration::from_secs(1),
+        sync: nexus::sync::Settings::default(),
         limits: Limits::default(),
         ca_bundle: None,
         build_ca_bundle: None,

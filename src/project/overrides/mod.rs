@@ -3,6 +3,8 @@
 //! Every problem is collected, with its line, before any is reported. A key nobody knows is an error, because a
 //! mistyped one would otherwise be a setting that silently does nothing.
 
+mod sync;
+
 use std::collections::BTreeMap;
 
 use serde_yaml::Value;
@@ -17,7 +19,7 @@ use crate::project::listing::Listing;
 /// Where it is, relative to the project.
 const FILE: &str = ".nexus/config.yaml";
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 18] = [
     "name",
     "title",
     "description",
@@ -32,7 +34,9 @@ const KEYS: [&str; 16] = [
     "service",
     "env",
     "allow",
+    "mode",
     "exclude",
+    "sync",
     "resources",
 ];
 const RESOURCES: [&str; 3] = ["cpus", "memory", "pids"];
@@ -108,7 +112,7 @@ impl Reader<'_> {
         read.service = self.line(value, "service");
         read.env = self.env(value);
         read.allow = self.list(value, "allow", "privileged");
-        read.exclude = self.list(value, "exclude", "data");
+        self.syncing(value, &mut read);
         if let Some(resources) = value.get("resources") {
             self.unknown(resources, "resources", &RESOURCES);
             read.limits.cpus = self.cpus(resources);
@@ -323,19 +327,31 @@ fn size(text: &str) -> Option<u64> {
     range.contains(&bytes).then_some(bytes as u64)
 }
 
-/// Line and column of a key, by its dotted path: the first line that begins with it, below its parent's.
+/// Line and column of a key, by its dotted path: the first line that begins with it, among those right below its
+/// parent's.
 fn position(text: &str, path: &str) -> Option<(usize, usize)> {
-    let (parent, key) = path.rsplit_once('.').map_or(("", path), |(parent, key)| (parent, key));
-    let from = if parent.is_empty() { 0 } else { position(text, parent)?.0 };
-    let found = text.lines().enumerate().skip(from).find_map(|(index, line)| {
-        let indent = line.len() - line.trim_start().len();
-        let rest = line.trim_start().trim_start_matches("- ").trim_start_matches(['"', '\'']);
+    let (parent, key) = path.rsplit_once('.').unwrap_or(("", path));
+    let above = if parent.is_empty() { None } else { Some(position(text, parent)?) };
+    let mut lines = text
+        .lines()
+        .enumerate()
+        .skip(above.map_or(0, |(line, _)| line))
+        .map(|(index, line)| (index, line.len() - line.trim_start().len(), line.trim_start()))
+        .filter(|(_, _, line)| !line.is_empty() && !line.starts_with(['#', '%']) && *line != "---")
+        .take_while(|(_, indent, line)| {
+            above.is_none_or(|(_, column)| {
+                *indent >= column || (indent + 1 == column && line.starts_with('-'))
+            })
+        })
+        .peekable();
+    let level = lines.peek().map(|(_, indent, _)| *indent);
+    let found = lines.find_map(|(index, indent, line)| {
+        let rest = line.trim_start_matches("- ").trim_start_matches(['"', '\'']);
         let named = rest.strip_prefix(key)?.trim_start_matches(['"', '\'']).trim_start();
-        ((named.starts_with(':') || named.starts_with('=')) && (indent > 0 || parent.is_empty()))
-            .then_some((index + 1, indent + 1))
+        (named.starts_with([':', '=']) && Some(indent) == level).then_some((index + 1, indent + 1))
     });
     // Keys of a flow mapping stand on their parent's line.
-    found.or_else(|| (!parent.is_empty()).then(|| position(text, parent)).flatten())
+    found.or(above)
 }
 
 /// The known word a mistyped one is nearest to, if it is near at all.
@@ -368,11 +384,11 @@ fn distance(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Overrides, Vec<Problem>> {
+    pub(super) fn read(text: &str) -> Result<Overrides, Vec<Problem>> {
         overrides(&Listing::of_files([(FILE, text)]))
     }
 
-    fn complaints(text: &str) -> Vec<String> {
+    pub(super) fn complaints(text: &str) -> Vec<String> {
         let show = |problem: &Problem| {
             let at = problem
                 .line
