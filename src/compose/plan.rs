@@ -10,6 +10,7 @@ use crate::model::project::Detection;
 use crate::model::project::Kind;
 use crate::model::project::Limits;
 use crate::model::project::Overrides;
+use crate::model::project::Site;
 use crate::model::workspace::Name;
 
 use super::file::Check;
@@ -170,7 +171,12 @@ pub(super) fn kind(input: &Input) -> Kind {
 
 /// The directory commands run in, relative to the project: empty for the project itself.
 pub(super) fn root(input: &Input) -> &str {
-    let root = input.overrides.root.as_deref().unwrap_or(&input.detection.root);
+    directory(&input.detection, &input.overrides)
+}
+
+/// The same of a project that there is no input for yet.
+pub fn directory<'a>(detection: &'a Detection, overrides: &'a Overrides) -> &'a str {
+    let root = overrides.root.as_deref().unwrap_or(&detection.root);
     let root = root.trim_start_matches("./").trim_end_matches('/');
     if root == "." { "" } else { root }
 }
@@ -205,7 +211,7 @@ fn file(input: &Input, stamp: Option<&str>) -> File {
 
 /// A program under our agent, in an image of which we know what it needs.
 fn hosted(input: &Input, stamp: Option<&str>) -> Service {
-    let files_only = files_only(input);
+    let files_only = files_only(&input.detection, &input.overrides);
     let mut mounts = vec![
         Mount {
             origin: Origin::Volume(input.agent_volume.clone()),
@@ -288,14 +294,11 @@ fn entrypoint(input: &Input) -> Vec<String> {
     let mut argv: Vec<String> =
         [AGENT, "init", "--root", &root, "--state", STATE, "--await-sync"].map(str::to_owned).into();
     let mut flag = |name: &str, value: &str| argv.extend([name.to_owned(), value.to_owned()]);
-    if let Some(line) =
-        overrides.install.as_ref().or(detection.install.as_ref()).filter(|line| !line.is_empty())
-    {
+    if let Some(line) = install_line(detection, overrides) {
         flag("--install", line);
         detection.install_inputs.iter().for_each(|file| flag("--install-input", &operand(file)));
     }
-    if let Some(line) = overrides.build.as_ref().or(detection.build.as_ref()).filter(|line| !line.is_empty())
-    {
+    if let Some(line) = build_line(detection, overrides) {
         flag("--build", line);
     }
     if let Some(port) = ports(input).first() {
@@ -333,15 +336,30 @@ pub(super) fn start_line(input: &Input) -> Option<&str> {
 }
 
 /// The site the agent serves; a start command of the user's own wins over it.
-pub(super) fn site(input: &Input) -> Option<&crate::model::project::Site> {
-    input.detection.site.as_ref().filter(|_| input.overrides.start.is_none())
+pub(super) fn site(input: &Input) -> Option<&Site> {
+    served(&input.detection, &input.overrides)
+}
+
+/// The same of a project that there is no input for yet.
+pub fn served<'a>(detection: &'a Detection, overrides: &Overrides) -> Option<&'a Site> {
+    detection.site.as_ref().filter(|_| overrides.start.is_none())
+}
+
+/// The line that installs dependencies, as the user states it or as detected.
+fn install_line<'a>(detection: &'a Detection, overrides: &'a Overrides) -> Option<&'a str> {
+    overrides.install.as_deref().or(detection.install.as_deref()).filter(|line| !line.is_empty())
+}
+
+/// The line that builds, as the user states it or as detected.
+pub fn build_line<'a>(detection: &'a Detection, overrides: &'a Overrides) -> Option<&'a str> {
+    overrides.build.as_deref().or(detection.build.as_deref()).filter(|line| !line.is_empty())
 }
 
 /// Whether nothing but the agent ever runs in the container.
-fn files_only(input: &Input) -> bool {
-    let lines =
-        [&input.overrides.install, &input.detection.install, &input.overrides.build, &input.detection.build];
-    site(input).is_some() && lines.iter().all(|line| line.is_none())
+pub fn files_only(detection: &Detection, overrides: &Overrides) -> bool {
+    served(detection, overrides).is_some()
+        && install_line(detection, overrides).is_none()
+        && build_line(detection, overrides).is_none()
 }
 
 fn serves_http(input: &Input) -> bool {

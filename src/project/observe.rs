@@ -140,11 +140,12 @@ const SKIPPED: [&str; 36] = [
 ];
 
 /// Manifests and settings, read before any source file and kept however full a directory is.
-const MANIFESTS: [&str; 62] = [
+const MANIFESTS: [&str; 63] = [
     ".babelrc",
     ".bowerrc",
     ".env",
     ".env.example",
+    ".gitignore",
     ".node-version",
     ".nvmrc",
     ".php-version",

@@ -20,6 +20,7 @@ mod run;
 pub mod status;
 mod supervisor;
 pub mod sync;
+mod terms;
 mod view;
 mod worker;
 

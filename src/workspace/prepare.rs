@@ -8,6 +8,7 @@ use super::control::workspace_label;
 use super::files;
 use super::image;
 use super::status::Icon;
+use super::terms;
 use crate::base::fault;
 use crate::base::fault::Explain;
 use crate::base::files::read_beneath;
@@ -83,6 +84,7 @@ pub async fn look(
     progress: &ProgressSink,
 ) -> Result<Looked, (Looked, Trouble)> {
     let folder = subject.folder.to_owned();
+    let node = context.settings.sync.clone();
     let observed = tokio::task::spawn_blocking(move || {
         let listing = project::observe(&folder, project::Limits::default())?;
         let (overrides, problems) = match project::overrides(&listing) {
@@ -92,10 +94,11 @@ pub async fn look(
         let detection = project::detect(&listing, &overrides);
         let identity = project::identify(&listing, &overrides);
         let icon = identity.icon.as_deref().and_then(|icon| read_icon(&folder, icon));
-        Ok::<_, project::ObserveError>((overrides, problems, detection, identity, icon))
+        let sync = terms::compose(node, &listing, &detection, &overrides);
+        Ok::<_, project::ObserveError>((overrides, problems, detection, identity, icon, sync))
     })
     .await;
-    let (overrides, problems, detection, identity, icon) = match observed {
+    let (overrides, problems, detection, identity, icon, sync) = match observed {
         Ok(Ok(observed)) => observed,
         Ok(Err(error)) => return Err((Looked::default(), Trouble::of(&error))),
         Err(panicked) => {
@@ -107,7 +110,7 @@ pub async fn look(
         detection: Some(Arc::new(detection.clone())),
         identity,
         icon: icon.map(Arc::new),
-        sync: sync::Settings { excludes: overrides.exclude.clone(), ..sync::Settings::default() },
+        sync,
         ..Looked::default()
     };
     let problems = problems.iter().chain(&detection.problems);
