@@ -44,6 +44,7 @@ use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::bounds::Bounds;
 use super::controller::SessionSpec;
 use super::controller::Wish;
 use super::link::Heard;
@@ -102,6 +103,7 @@ pub(super) struct Driver {
     host: Option<Keeper>,
     news: Arc<Notify>,
     agent: Option<mpsc::Sender<Bytes>>,
+    bounds: Bounds,
     epoch: Instant,
     ticked: Instant,
     looked_in_place: Instant,
@@ -143,6 +145,7 @@ impl Driver {
         // Batches of all sessions ever have different numbers: a person undoes one by its number.
         let first = u64::try_from(clock::now().as_millisecond()).unwrap_or(0) << 12;
         let session = Session::numbered(first, spec.settings.session(), journal.tree().clone(), bound);
+        let bounds = Bounds::new(&spec.settings);
         let now = Instant::now();
         Ok(Self {
             spec,
@@ -154,6 +157,7 @@ impl Driver {
             host: None,
             news: Arc::default(),
             agent: None,
+            bounds,
             epoch: now,
             ticked: now,
             looked_in_place: now,
@@ -293,14 +297,14 @@ impl Driver {
             }
             Event::Down => self.lose_agent(),
             Event::Heard(_) if self.agent.is_none() => {}
-            Event::Heard(Heard::Side(said)) => match self.session.hear(Side::Beta, said, self.now()) {
-                Ok(effects) => self.effects.extend(effects),
-                Err(error) => {
-                    let error = fault::chain(&error).to_string();
+            Event::Heard(Heard::Side(said)) => {
+                if let Err(error) = self.hear_agent(said) {
                     tracing::warn!(workspace = self.spec.name, error, "the agent is disconnected");
+                    let said = format!("the agent was disconnected: {error}");
+                    self.status.send_modify(|status| status.error = Some(said));
                     self.lose_agent();
                 }
-            },
+            }
             Event::Heard(Heard::Unkept(reason)) => {
                 tracing::warn!(
                     workspace = self.spec.name,
@@ -316,6 +320,18 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Hears what the container's side says, if that is something it may say.
+    fn hear_agent(&mut self, said: FromSide) -> Result<(), String> {
+        let count = self.bounds.check(&said).map_err(|error| error.to_string())?;
+        let heard = self.session.hear(Side::Beta, said, self.now());
+        self.effects.extend(heard.map_err(|error| fault::chain(&error).to_string())?);
+        if count {
+            let entries = self.session.status().side(Side::Beta).holds.entries;
+            self.bounds.counted(entries).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// Lets go of the agent: with its queue the connection ends.

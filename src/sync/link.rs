@@ -19,6 +19,8 @@ use tokio::io::ReadHalf;
 use tokio::io::WriteHalf;
 use tokio::sync::mpsc;
 
+use super::bounds::in_sentences;
+use super::bounds::sentence;
 use crate::engine;
 use crate::engine::Engine;
 use crate::engine::Exec;
@@ -133,9 +135,9 @@ impl Reader {
                     continue;
                 }
                 ToNode::Heartbeat => continue,
-                ToNode::Side(said) => Heard::Side(said),
-                ToNode::Unkept { reason } => Heard::Unkept(reason.chars().take(300).collect()),
-                ToNode::Watched { warning } => Heard::Watched(warning),
+                ToNode::Side(said) => Heard::Side(in_sentences(said)),
+                ToNode::Unkept { reason } => Heard::Unkept(sentence(&reason)),
+                ToNode::Watched { warning } => Heard::Watched(warning.as_deref().map(sentence)),
                 ToNode::Answer { number, answer } => Heard::Answer(number, answer),
             };
             if heard.send(said).await.is_err() {

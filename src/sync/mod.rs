@@ -13,6 +13,8 @@ mod install;
 
 mod link;
 
+mod bounds;
+
 mod controller;
 mod driver;
 

@@ -16,4 +16,5 @@ mod detect;
 mod engine;
 mod lifecycle;
 mod router;
+mod sync;
 mod tidy;
