@@ -14,6 +14,7 @@ pub mod engine;
 pub mod store;
 pub mod sync;
 
+pub mod backup;
 pub mod project;
 pub mod router;
 

@@ -39,6 +39,11 @@ impl Home {
         self.root.join("claim")
     }
 
+    /// What backups keep on this machine: keys, caches, what was backed up when.
+    pub fn backup(&self) -> PathBuf {
+        self.root.join("backup")
+    }
+
     /// Where the generated stack of one workspace is written.
     pub fn stack(&self, workspace: &super::ids::WorkspaceId) -> PathBuf {
         self.root.join("stacks").join(workspace.as_str())

@@ -10,5 +10,6 @@ pub mod home;
 pub mod ids;
 pub mod printable;
 pub mod process;
+pub mod sealed;
 pub mod tasks;
 pub mod yaml;

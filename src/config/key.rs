@@ -21,8 +21,11 @@ const fn called(name: &'static str, kind: Kind, variable: &'static str) -> Key {
     Key { name, kind, variable: Some(variable) }
 }
 
+/// What can be said of one place backups go to.
+const DESTINATION: [&str; 7] = ["url", "endpoint", "region", "credentials", "form", "schedule", "keep"];
+
 /// All of them, in the order of config/defaults.yaml.
-pub const KEYS: [Key; 32] = [
+pub const KEYS: [Key; 38] = [
     key("home", Kind::Path),
     key("workspaces.dir", Kind::Path),
     key("web.listen", Kind::Address),
@@ -50,6 +53,12 @@ pub const KEYS: [Key; 32] = [
     key("sync.versions.size", Kind::Bytes),
     key("sync.hold.deletions", Kind::Count),
     key("network.range", Kind::Range),
+    key("backup.destinations", Kind::Table(&DESTINATION)),
+    key("backup.schedule", Kind::Text),
+    key("backup.time_zone", Kind::Text),
+    key("backup.keep", Kind::Text),
+    key("backup.git", Kind::Choice(&["yes", "no"])),
+    key("backup.exclude", Kind::List),
     called("agent.path", Kind::OptionalPath, "NEXUS_AGENT"),
     called("images.dir", Kind::OptionalPath, "NEXUS_IMAGES"),
     key("images.registry", Kind::Choice(&["auto", "never"])),

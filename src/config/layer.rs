@@ -7,6 +7,7 @@ use super::locate::locate;
 use super::problem::Problem;
 use super::problem::distance;
 use super::stack::Origin;
+use super::value::Kind;
 use crate::base::yaml::bounded;
 
 /// A value and where it stands.
@@ -93,7 +94,12 @@ pub fn variable(key: &str) -> String {
 }
 
 fn flatten(value: &Value, path: &mut Vec<String>, each: &mut impl FnMut(String, &Value)) {
-    let Value::Mapping(map) = value else { return each(path.join("."), value) };
+    let whole = path.join(".");
+    let is_table = KEYS.iter().any(|key| key.name == whole && matches!(key.kind, Kind::Table(_)));
+    let Value::Mapping(map) = value else { return each(whole, value) };
+    if is_table {
+        return each(whole, value);
+    }
     for (key, value) in map {
         let key = match key {
             Value::String(key) => key.clone(),

@@ -23,6 +23,7 @@ pub use settings::Settings;
 pub use stack::Origin;
 pub use stack::Shown;
 pub use stack::Stack;
+pub use value::Table;
 pub use value::Wrong;
 pub use value::duration;
 

@@ -12,6 +12,7 @@ use nexus_agent::watch;
 
 use super::problem::Invalid;
 use super::stack::Stack;
+use super::value::Table;
 use super::value::Typed;
 
 /// Whether official images are tried.
@@ -54,6 +55,12 @@ pub struct Settings {
     pub sync_versions_size: u64,
     pub sync_hold_deletions: u64,
     pub network_range: String,
+    pub backup_destinations: Table,
+    pub backup_schedule: String,
+    pub backup_time_zone: String,
+    pub backup_keep: String,
+    pub backup_git: bool,
+    pub backup_exclude: Vec<String>,
     pub agent_path: Option<PathBuf>,
     pub images_dir: Option<PathBuf>,
     pub images_registry: Registry,
@@ -93,6 +100,12 @@ impl Settings {
             sync_versions_size: values.number("sync.versions.size"),
             sync_hold_deletions: values.number("sync.hold.deletions"),
             network_range: values.text("network.range"),
+            backup_destinations: values.table("backup.destinations"),
+            backup_schedule: values.text("backup.schedule"),
+            backup_time_zone: values.text("backup.time_zone"),
+            backup_keep: values.text("backup.keep"),
+            backup_git: values.text("backup.git") == "yes",
+            backup_exclude: values.list("backup.exclude"),
             agent_path: values.optional_path("agent.path"),
             images_dir: values.optional_path("images.dir"),
             images_registry: match values.text("images.registry").as_str() {
@@ -144,4 +157,5 @@ take! {
     number: Number -> u64,
     decimal: Decimal -> f64,
     list: List -> Vec<String>,
+    table: Table -> Table,
 }

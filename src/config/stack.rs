@@ -129,6 +129,10 @@ fn inline(value: &Value) -> String {
     match value {
         Value::Sequence(items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
         Value::String(text) => text.clone(),
+        Value::Mapping(map) => {
+            let pairs = map.iter().map(|(key, value)| format!("{}: {}", inline(key), inline(value)));
+            format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+        }
         other => serde_yaml::to_string(other).unwrap_or_default().trim_end().to_owned(),
     }
 }

@@ -103,6 +103,7 @@ fn described(kind: Kind) -> (&'static str, Option<&'static str>) {
         Kind::Count => ("integer", None),
         Kind::Range => ("string", Some("^[0-9.]+/[0-9]+$")),
         Kind::List | Kind::Rules => ("array", None),
+        Kind::Table(_) => ("object,null", None),
     }
 }
 
@@ -289,4 +290,22 @@ fn mistakes_in_the_settings_of_sync_are_said_with_what_was_meant() {
 fn every_key_has_a_variable() {
     assert_eq!(variable("workspaces.dir"), "NEXUS_WORKSPACES_DIR");
     assert_eq!(variable("engine.ca_bundle"), "NEXUS_ENGINE_CA_BUNDLE");
+}
+
+#[test]
+fn a_table_is_written_as_yaml_in_a_file_or_a_variable() {
+    let there = "{off-site: {url: 's3://bucket/x', region: eu-1, keep: last=3}}";
+    let file = format!("backup:\n  destinations: {there}\n");
+    let (stack, settings, _) = load("", &file, &[]).unwrap();
+    assert_eq!(settings.backup_destinations["off-site"]["region"], "eu-1");
+    assert_eq!(settings.backup_destinations.len(), 1, "a table replaces the one below it");
+    let shown = stack.get("backup.destinations").unwrap().value;
+    assert_eq!(shown, "{off-site: {url: s3://bucket/x, region: eu-1, keep: last=3}}");
+    let (_, again, _) = load("", "", &[("NEXUS_BACKUP_DESTINATIONS", there)]).unwrap();
+    assert_eq!(again.backup_destinations, settings.backup_destinations);
+    let wrong = problems("", "backup:\n  destinations: { a: { ur: x } }\n", &[]);
+    assert!(wrong.contains("unknown setting `a.ur`") && wrong.contains("did you mean `url`?"), "{wrong}");
+    for bad in ["[]", "{a: 1}", "{a: {url: [x]}}", "plain"] {
+        assert!(load("", &format!("backup: {{ destinations: {bad} }}"), &[]).is_err(), "{bad}");
+    }
 }

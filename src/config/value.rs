@@ -1,5 +1,6 @@
 //! What a setting can be, and reading it from YAML or from the text of a variable. Pure.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use nexus_agent::rules::Rules;
 use serde_yaml::Value;
 
 use super::problem::nearest;
+use crate::base::yaml::bounded;
 
 /// The type of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub enum Kind {
     List,
     /// Gitignore lines.
     Rules,
+    /// Named groups of settings, each of these words alone.
+    Table(&'static [&'static str]),
 }
 
 /// A setting that has been read.
@@ -61,7 +65,12 @@ pub enum Typed {
     Decimal(f64),
     /// A list.
     List(Vec<String>),
+    /// Groups of settings by name.
+    Table(Table),
 }
+
+/// Groups of settings by name, each value as it was written.
+pub type Table = BTreeMap<String, BTreeMap<String, String>>;
 
 /// What is wrong with a value, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +92,9 @@ impl Kind {
             Self::List => return list(value),
             Self::Rules => return lines(value),
             _ => {}
+        }
+        if let Self::Table(words) = self {
+            return table(value, words);
         }
         let text = match value {
             Value::String(text) => text.trim().to_owned(),
@@ -132,6 +144,7 @@ impl Kind {
             Self::Range => range(text),
             Self::List => list(&Value::String(text.to_owned())),
             Self::Rules => lines(&Value::String(text.to_owned())),
+            Self::Table(words) => table(&Value::String(text.to_owned()), words),
         }
     }
 }
@@ -172,6 +185,51 @@ fn lines(value: &Value) -> Result<Typed, Wrong> {
         }
     }
     Ok(typed)
+}
+
+fn table(value: &Value, words: &[&str]) -> Result<Typed, Wrong> {
+    let hint = || format!("write `{{ name: {{ {}: ... }} }}`", words.first().unwrap_or(&""));
+    let parsed;
+    let groups = match value {
+        Value::Null => return Ok(Typed::Table(Table::new())),
+        Value::Mapping(groups) => groups,
+        // A variable has no other way to hold a table than to write it out.
+        Value::String(text) => {
+            parsed = bounded(text).ok().and_then(|text| serde_yaml::from_str::<Value>(text).ok());
+            match &parsed {
+                Some(Value::Mapping(groups)) => groups,
+                _ => return wrong("is not a table", hint()),
+            }
+        }
+        _ => return wrong("is not a table", hint()),
+    };
+    let mut table = Table::new();
+    for (name, group) in groups {
+        let (Value::String(name), Value::Mapping(group)) = (name, group) else {
+            return wrong("is not a table of named groups", hint());
+        };
+        let mut read = BTreeMap::new();
+        for (word, value) in group {
+            let word = word.as_str().unwrap_or_default();
+            if !words.contains(&word) {
+                let near = nearest(word, words.iter().copied());
+                let hint = near.map_or_else(
+                    || format!("its settings are `{}`", words.join("`, `")),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                return wrong(&format!("has an unknown setting `{name}.{word}`"), hint);
+            }
+            let text = match value {
+                Value::String(text) => text.trim().to_owned(),
+                Value::Number(number) => number.to_string(),
+                Value::Bool(flag) => flag.to_string(),
+                _ => return wrong(&format!("has no single value at `{name}.{word}`"), hint()),
+            };
+            read.insert(word.to_owned(), text);
+        }
+        table.insert(name.clone(), read);
+    }
+    Ok(Typed::Table(table))
 }
 
 fn address(text: &str) -> Result<Typed, Wrong> {
