@@ -1,10 +1,22 @@
 //! Backups of workspaces' sources: what is taken, where it goes, how it comes back.
 //!
-//! Pure: `destination`, `schedule`, `retention`, `trouble`. What touches a destination: `objects`.
+//! Task: `control::Backups::follow_schedules` starts what is due. Reads: the workspaces there are. Publishes: how each
+//! destination is. Pure: `destination`, `schedule`, `retention`, `trouble`. What touches the world: `walk` (a folder),
+//! `objects` (a destination), `repository` (the incremental form, in restic's format), `restore` (a folder again).
 
+pub mod control;
 pub mod destination;
+pub mod error;
 pub mod objects;
+pub mod recover;
+pub mod repository;
+pub mod restore;
 pub mod retention;
 pub mod schedule;
 pub mod trouble;
 pub mod walk;
+
+pub use control::Backups;
+pub use control::Settings;
+pub use control::Workspace;
+pub use error::Error;

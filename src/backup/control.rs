@@ -1,0 +1,556 @@
+//! The handle on backups, and the loop that starts them when they are due.
+//!
+//! Reads: the workspaces there are, on a channel. Publishes: the state of each destination, on a channel. Each
+//! destination has one piece of work at a time; destinations work beside each other, and what happens at one never
+//! reaches another. What was done when is kept in the node's home, so that a restart does not start everything anew.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+use tokio::sync::OwnedMutexGuard;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::destination::Destination;
+use super::destination::Form;
+use super::error::Error;
+use super::objects::Objects;
+use super::objects::Patience;
+use super::repository::Access;
+use super::repository::Lock;
+use super::repository::RENEW;
+use super::repository::Repository;
+use super::repository::Saved;
+use super::repository::Snapshot;
+use super::repository::Subject;
+use super::repository::Writer;
+use super::retention;
+use super::retention::Verdict;
+use super::schedule::Due;
+use super::schedule::MISSED_MAX;
+use super::schedule::Past;
+use super::trouble::Cause;
+use super::trouble::Trouble;
+use super::walk;
+use super::walk::Report;
+use super::walk::Selection;
+use super::walk::Shared;
+use super::walk::Walk;
+use crate::base::clock;
+use crate::base::files;
+use crate::base::home::Home;
+use crate::base::sealed::Sealed;
+
+/// The longest sleep between two looks at the schedules: clocks are set, machines sleep.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What the owner decides about backups.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The folder workspaces lie in.
+    pub directory: PathBuf,
+    /// Where they go.
+    pub destinations: Vec<Destination>,
+    /// What is taken.
+    pub selection: Selection,
+    /// How patient we are with servers.
+    pub patience: Patience,
+    /// Where the recovery passwords of repositories made elsewhere come from, by destination.
+    pub passwords: BTreeMap<String, Sealed<String>>,
+}
+
+/// A workspace that can be backed up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// Its id.
+    pub id: String,
+    /// Its folder's name.
+    pub folder: String,
+    /// Its folder.
+    pub path: PathBuf,
+}
+
+/// How a destination is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub place: String,
+    /// Its form.
+    pub form: Form,
+    /// What happened so far.
+    pub past: Past,
+    /// What the last run failed with.
+    pub failure: Option<Trouble>,
+    /// When the next run is due; none when it is not by itself.
+    pub next: Option<Timestamp>,
+    /// Whether so many runs were missed that its owner should know.
+    pub alert: bool,
+    /// What is being backed up there now.
+    pub running: Option<Running>,
+}
+
+/// A run that is going on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Since when.
+    pub since: Timestamp,
+    /// Workspaces that are done, and all of them.
+    pub workspaces: (usize, usize),
+    /// Bytes read from files so far.
+    pub bytes: u64,
+}
+
+/// What became of one workspace in a run.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The workspace's folder.
+    pub folder: String,
+    /// What was found in it.
+    pub report: Report,
+    /// What was saved; none when nothing was to be written.
+    pub saved: Option<Saved>,
+    /// Why it is not saved.
+    pub failure: Option<String>,
+}
+
+/// What became of a run at one destination.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The destination.
+    pub destination: String,
+    /// Each workspace.
+    pub outcomes: Vec<Outcome>,
+    /// Why it ended early.
+    pub failure: Option<Trouble>,
+    /// Snapshots that the rules no longer keep and that were forgotten.
+    pub forgotten: usize,
+}
+
+/// What of a destination's past is kept. Old nodes skip new fields; new ones read old files.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Kept {
+    #[serde(default)]
+    begun: Option<Timestamp>,
+    #[serde(default)]
+    succeeded: Option<Timestamp>,
+    #[serde(default)]
+    failures: u32,
+}
+
+/// The handle. Cheap to clone.
+#[derive(Clone)]
+pub struct Backups {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) settings: Settings,
+    pub(super) host: String,
+    pub(super) home: Home,
+    pub(super) runtime: Handle,
+    workspaces: watch::Receiver<Vec<Workspace>>,
+    statuses: watch::Sender<Vec<Status>>,
+    /// Held by whoever works at a destination.
+    busy: BTreeMap<String, Arc<Mutex<()>>>,
+    closing: CancellationToken,
+}
+
+impl Backups {
+    /// Reads what is known of the past; starts nothing. `host` is what snapshots of this node say they come from.
+    pub fn new(
+        settings: Settings,
+        host: String,
+        home: Home,
+        workspaces: watch::Receiver<Vec<Workspace>>,
+        closing: CancellationToken,
+    ) -> Self {
+        let statuses =
+            settings.destinations.iter().map(|destination| first_status(destination, &home)).collect();
+        let busy = settings.destinations.iter().map(|one| (one.name.clone(), Arc::default())).collect();
+        let (statuses, _) = watch::channel(statuses);
+        let runtime = Handle::current();
+        Self { inner: Arc::new(Inner { settings, host, home, runtime, workspaces, statuses, busy, closing }) }
+    }
+
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// How each destination is.
+    pub fn statuses(&self) -> watch::Receiver<Vec<Status>> {
+        self.inner.statuses.subscribe()
+    }
+
+    /// Starts what is due until the token is cancelled.
+    pub async fn follow_schedules(self, token: CancellationToken) {
+        loop {
+            let now = clock::now();
+            let (due, wait) = self.due(now);
+            if !due.is_empty() {
+                for run in self.at(due, None).await {
+                    report(&run);
+                }
+                continue;
+            }
+            tokio::select! {
+                // Cancel-safe: both only wait.
+                () = token.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Which destinations are due, else how long to wait.
+    fn due(&self, now: Timestamp) -> (Vec<&Destination>, Duration) {
+        // Before the workspaces are known there is nothing to back up, and no reason to say that it was.
+        if self.inner.workspaces.borrow().is_empty() {
+            return (Vec::new(), Duration::from_secs(1));
+        }
+        let mut wait = LOOK;
+        let mut due = Vec::new();
+        let statuses = self.inner.statuses.borrow().clone();
+        for (destination, status) in self.inner.settings.destinations.iter().zip(statuses) {
+            match destination.schedule.due(&status.past, &self.seed(destination), now) {
+                Due::Now if status.running.is_none() => due.push(destination),
+                Due::At(time) => {
+                    wait = wait.min(time.duration_since(now).unsigned_abs().max(Duration::from_secs(1)))
+                }
+                Due::Now | Due::Never => {}
+            }
+        }
+        (due, wait)
+    }
+
+    fn seed(&self, destination: &Destination) -> String {
+        format!("{} {}", self.inner.host, destination.name)
+    }
+
+    /// Backs up now: to one destination or all, one workspace or all.
+    ///
+    /// # Errors
+    /// When there is no such destination or workspace.
+    pub async fn run(&self, destination: Option<&str>, folder: Option<&str>) -> Result<Vec<Run>, Error> {
+        let destinations = match destination {
+            Some(name) => vec![self.destination(name)?],
+            None => self.inner.settings.destinations.iter().collect(),
+        };
+        if let Some(folder) = folder
+            && !self.inner.workspaces.borrow().iter().any(|workspace| workspace.folder == folder)
+        {
+            return Err(Error::NoWorkspace { folder: folder.to_owned() });
+        }
+        Ok(self.at(destinations, folder).await)
+    }
+
+    async fn at(&self, destinations: Vec<&Destination>, folder: Option<&str>) -> Vec<Run> {
+        join_all(destinations.into_iter().map(|destination| self.run_at(destination, folder))).await
+    }
+
+    /// What a run would take, without touching a destination. What is left out is measured.
+    ///
+    /// # Errors
+    /// When there is no such workspace.
+    pub async fn plan(&self, folder: Option<&str>) -> Result<Vec<Outcome>, Error> {
+        let workspaces = self.workspaces(folder);
+        if let (Some(folder), true) = (folder, workspaces.is_empty()) {
+            return Err(Error::NoWorkspace { folder: folder.to_owned() });
+        }
+        let selection = Selection { measure: true, ..self.inner.settings.selection.clone() };
+        let look = move || workspaces.iter().map(|workspace| plan(workspace, &selection)).collect();
+        tokio::task::spawn_blocking(look).await.map_err(|_| Error::Closing)
+    }
+
+    fn workspaces(&self, folder: Option<&str>) -> Vec<Workspace> {
+        let all = self.inner.workspaces.borrow();
+        all.iter()
+            .filter(|workspace| folder.is_none_or(|folder| workspace.folder == folder))
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn destination(&self, name: &str) -> Result<&Destination, Error> {
+        let all = &self.inner.settings.destinations;
+        all.iter().find(|one| one.name == name).ok_or_else(|| Error::NoDestination {
+            name: name.to_owned(),
+            known: all.iter().map(|one| one.name.clone()).collect(),
+        })
+    }
+
+    pub(super) async fn hold(&self, destination: &Destination) -> Result<OwnedMutexGuard<()>, Trouble> {
+        let busy = self.inner.busy.get(&destination.name).cloned().unwrap_or_default();
+        busy.try_lock_owned().map_err(|_| {
+            Trouble::new(
+                Cause::Locked,
+                format!("work at `{}`", destination.name),
+                "this node is already at work there",
+            )
+        })
+    }
+
+    /// What opens a destination's repository.
+    pub(super) fn access(&self, destination: &Destination) -> Result<Access, Trouble> {
+        if destination.form == Form::Mirror {
+            let detail = "this version writes the form `incremental` alone";
+            return Err(Trouble::new(Cause::Foreign, format!("use `{}`", destination.name), detail));
+        }
+        let home = self.inner.home.backup();
+        Ok(Access {
+            objects: Objects::open(&destination.place, &self.inner.settings.patience)?,
+            keys: home.join("keys").join(format!("{}.json", destination.name)),
+            cache: home.join("cache"),
+            runtime: self.inner.runtime.clone(),
+            stop: self.inner.closing.child_token(),
+        })
+    }
+
+    async fn run_at(&self, destination: &Destination, folder: Option<&str>) -> Run {
+        let mut run =
+            Run { destination: destination.name.clone(), outcomes: Vec::new(), failure: None, forgotten: 0 };
+        let _held = match self.hold(destination).await {
+            Ok(held) => held,
+            Err(trouble) => return Run { failure: Some(trouble), ..run },
+        };
+        let now = clock::now();
+        let workspaces = self.workspaces(folder);
+        self.change(&destination.name, |status| {
+            status.past.begun = Some(now);
+            status.running = Some(Running { since: now, workspaces: (0, workspaces.len()), bytes: 0 });
+        });
+        match self.save_all(destination, workspaces, now).await {
+            Ok((outcomes, forgotten)) => (run.outcomes, run.forgotten) = (outcomes, forgotten),
+            Err(trouble) => run.failure = Some(trouble),
+        }
+        let whole = run.failure.is_none() && run.outcomes.iter().all(|outcome| outcome.failure.is_none());
+        self.change(&destination.name, |status| {
+            status.running = None;
+            status.failure = run.failure.clone();
+            // Part of the workspaces is no proof about the others.
+            if whole && folder.is_none() {
+                status.past.succeeded = Some(now);
+            }
+            status.past.failures = if whole { 0 } else { status.past.failures.saturating_add(1) };
+        });
+        run
+    }
+
+    /// Opens, locks, saves each workspace, forgets what the rules drop.
+    async fn save_all(
+        &self,
+        destination: &Destination,
+        workspaces: Vec<Workspace>,
+        now: Timestamp,
+    ) -> Result<(Vec<Outcome>, usize), Trouble> {
+        let access = self.access(destination)?;
+        let opening = access.clone();
+        let password = self.inner.settings.passwords.get(&destination.name).cloned();
+        let repository = blocking(move || opening.open_or_create(password)).await?;
+        let lock = Lock::take(&access.objects, &repository.master(), &self.inner.host, now).await?;
+        let (this, keep) = (self.clone(), destination.clone());
+        let work = blocking(move || this.save_each(repository, &keep, &workspaces, now));
+        renewing(lock, work).await
+    }
+
+    fn save_each(
+        &self,
+        repository: Repository,
+        destination: &Destination,
+        workspaces: &[Workspace],
+        now: Timestamp,
+    ) -> Result<(Vec<Outcome>, usize), Trouble> {
+        let snapshots = repository.snapshots()?;
+        let drop = dropped(destination, &snapshots, &self.inner.host, now);
+        let writer = repository.writer()?;
+        let read = Arc::new(AtomicU64::new(0));
+        let mut outcomes = Vec::new();
+        for (done, workspace) in workspaces.iter().enumerate() {
+            self.change(&destination.name, |status| {
+                if let Some(running) = &mut status.running {
+                    running.workspaces.0 = done;
+                    running.bytes = read.load(Ordering::Relaxed);
+                }
+            });
+            let had = snapshots.iter().any(|one| one.folder == workspace.folder && one.files > 0);
+            let outcome = save(&writer, workspace, &self.inner, had, now, &read)?;
+            outcomes.push(outcome);
+        }
+        let failed = outcomes.iter().any(|outcome| outcome.failure.is_some());
+        // Nothing is forgotten while something could not be saved.
+        if drop.is_empty() || failed {
+            return Ok((outcomes, 0));
+        }
+        let Some(again) = self.access(destination)?.open()? else { return Ok((outcomes, 0)) };
+        again.forget(&drop)?;
+        Ok((outcomes, drop.len()))
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut Status)) {
+        let now = clock::now();
+        let Ok(destination) = self.destination(name) else { return };
+        let mut kept = None;
+        self.inner.statuses.send_modify(|statuses| {
+            let Some(status) = statuses.iter_mut().find(|status| status.name == name) else { return };
+            let before = status.past;
+            change(status);
+            status.next = match destination.schedule.due(&status.past, &self.seed(destination), now) {
+                Due::Now => Some(now),
+                Due::At(time) => Some(time),
+                Due::Never => None,
+            };
+            status.alert = destination.schedule.missed(&status.past, now) >= MISSED_MAX;
+            kept = (status.past != before).then_some(status.past);
+        });
+        if let Some(past) = kept {
+            keep(&self.inner.home, name, &past);
+        }
+    }
+}
+
+/// Runs what blocks where it may.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
+) -> Result<T, Trouble> {
+    let stopped = |_| Trouble::new(Cause::Stopped, "go on", "");
+    tokio::task::spawn_blocking(work).await.map_err(stopped)?
+}
+
+/// Renews the lock while work goes on, and gives it back.
+pub(super) async fn renewing<T>(
+    mut lock: Lock,
+    work: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    let mut work = std::pin::pin!(work);
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + RENEW, RENEW);
+    let done = loop {
+        tokio::select! {
+            // Cancel-safe: the work is pinned outside, a tick is only a moment.
+            done = &mut work => break done,
+            _ = ticks.tick() => {
+                if let Err(trouble) = lock.renew(clock::now()).await {
+                    tracing::warn!(error = %trouble, "a lock at a destination could not be renewed");
+                }
+            }
+        }
+    };
+    lock.release().await;
+    done
+}
+
+fn save(
+    writer: &Writer,
+    workspace: &Workspace,
+    inner: &Inner,
+    had: bool,
+    now: Timestamp,
+    read: &Arc<AtomicU64>,
+) -> Result<Outcome, Trouble> {
+    let report = Shared::default();
+    let failed = |failure: String| Outcome {
+        folder: workspace.folder.clone(),
+        report: Report::default(),
+        saved: None,
+        failure: Some(failure),
+    };
+    let walk = match Walk::new(&workspace.path, &inner.settings.selection, Arc::clone(&report)) {
+        Ok(walk) => walk,
+        Err(error) => return Ok(failed(crate::base::fault::chain(&error).to_string())),
+    };
+    if had && is_empty(workspace) {
+        // An unmounted disk looks like an empty folder.
+        return Ok(failed("the folder is empty and was not before; is its disk mounted?".to_owned()));
+    }
+    let subject = Subject { folder: &workspace.folder, id: &workspace.id, host: &inner.host, now };
+    let saved = writer.save(&subject, walk, Arc::clone(&report), Arc::clone(read))?;
+    let report = walk::lock(&report).clone();
+    Ok(Outcome { folder: workspace.folder.clone(), report, saved: Some(saved), failure: None })
+}
+
+fn is_empty(workspace: &Workspace) -> bool {
+    std::fs::read_dir(&workspace.path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+fn plan(workspace: &Workspace, selection: &Selection) -> Outcome {
+    let report = Shared::default();
+    let failure = match Walk::new(&workspace.path, selection, Arc::clone(&report)) {
+        Ok(walk) => {
+            walk.for_each(drop);
+            None
+        }
+        Err(error) => Some(crate::base::fault::chain(&error).to_string()),
+    };
+    let report = walk::lock(&report).clone();
+    Outcome { folder: workspace.folder.clone(), report, saved: None, failure }
+}
+
+/// Snapshots of this node that the rules no longer keep; those of others are theirs.
+fn dropped(destination: &Destination, snapshots: &[Snapshot], host: &str, now: Timestamp) -> Vec<String> {
+    let mut groups: BTreeMap<&str, Vec<retention::Snapshot>> = BTreeMap::new();
+    for one in snapshots.iter().filter(|one| one.host == host && one.workspace.is_some()) {
+        let snapshot = retention::Snapshot { id: one.id.clone(), time: one.time };
+        groups.entry(&one.folder).or_default().push(snapshot);
+    }
+    let drop = |group: Vec<retention::Snapshot>| {
+        let verdicts = retention::judge(&destination.keep, &group, &TimeZone::UTC, now);
+        let pairs = group.into_iter().zip(verdicts);
+        pairs.filter(|(_, verdict)| *verdict == Verdict::Drop).map(|(one, _)| one.id).collect::<Vec<_>>()
+    };
+    groups.into_values().flat_map(drop).collect()
+}
+
+fn past_file(home: &Home, name: &str) -> PathBuf {
+    home.backup().join("past").join(format!("{name}.json"))
+}
+
+fn first_status(destination: &Destination, home: &Home) -> Status {
+    let text = std::fs::read(past_file(home, &destination.name)).unwrap_or_default();
+    // What cannot be read is not known: then there is one backup more.
+    let kept: Kept = serde_json::from_slice(&text).unwrap_or_default();
+    Status {
+        name: destination.name.clone(),
+        place: destination.place.to_string(),
+        form: destination.form,
+        past: Past { begun: kept.begun, succeeded: kept.succeeded, failures: kept.failures },
+        failure: None,
+        next: None,
+        alert: false,
+        running: None,
+    }
+}
+
+fn keep(home: &Home, name: &str, past: &Past) {
+    let path = past_file(home, name);
+    let kept = Kept { begun: past.begun, succeeded: past.succeeded, failures: past.failures };
+    let text = serde_json::to_vec(&kept).expect("times become JSON");
+    let directory = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    if let Err(error) = directory.and_then(|()| files::replace(&path, &text)) {
+        tracing::warn!(error = %error, "what was backed up when could not be kept");
+    }
+}
+
+fn report(run: &Run) {
+    if let Some(trouble) = &run.failure {
+        return tracing::warn!(destination = run.destination, error = %trouble, "a backup failed");
+    }
+    for outcome in &run.outcomes {
+        if let Some(failure) = &outcome.failure {
+            tracing::warn!(
+                destination = run.destination,
+                workspace = outcome.folder,
+                error = failure,
+                "a workspace was not backed up"
+            );
+        }
+    }
+}

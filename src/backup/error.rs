@@ -1,0 +1,110 @@
+//! Why something asked of backups was not done.
+
+use std::path::PathBuf;
+
+use super::trouble::Trouble;
+use crate::base::fault;
+use crate::base::fault::Explain;
+
+/// Why something asked of backups was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No destination has this name.
+    #[error("there is no destination `{name}`")]
+    NoDestination {
+        /// As asked.
+        name: String,
+        /// Those there are.
+        known: Vec<String>,
+    },
+    /// No workspace has this folder.
+    #[error("there is no workspace `{folder}`")]
+    NoWorkspace {
+        /// As asked.
+        folder: String,
+    },
+    /// No snapshot fits.
+    #[error("there is no snapshot of `{folder}` that fits at `{destination}`")]
+    NoSnapshot {
+        /// The workspace's folder.
+        folder: String,
+        /// Where.
+        destination: String,
+    },
+    /// A time that is none.
+    #[error("`{text}` is no point in time")]
+    Time {
+        /// As asked.
+        text: String,
+    },
+    /// A folder name that cannot be used.
+    #[error("`{name}` is no name for a folder of a workspace")]
+    Name {
+        /// As asked.
+        name: String,
+    },
+    /// The folder is there and holds something.
+    #[error("the folder `{name}` is there and holds something")]
+    NotEmpty {
+        /// Its name.
+        name: String,
+    },
+    /// Not enough space.
+    #[error("the snapshot needs {needed} bytes, and {free} are free")]
+    Space {
+        /// What it needs.
+        needed: u64,
+        /// What there is.
+        free: u64,
+    },
+    /// The folder cannot be used.
+    #[error("cannot use the folder {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The destination.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+    /// The node closes.
+    #[error("the node is closing")]
+    Closing,
+}
+
+impl Explain for Error {
+    fn kind(&self) -> fault::Kind {
+        match self {
+            Self::NoDestination { .. } | Self::NoWorkspace { .. } | Self::NoSnapshot { .. } => {
+                fault::Kind::NotFound
+            }
+            Self::Time { .. } | Self::Name { .. } => fault::Kind::Invalid,
+            Self::NotEmpty { .. } => fault::Kind::Conflict,
+            Self::Space { .. } | Self::Folder { .. } | Self::Closing => fault::Kind::Unavailable,
+            Self::Trouble(trouble) => trouble.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoDestination { known, .. } if known.is_empty() => {
+                Some("there are none: set `backup.destinations`".to_owned())
+            }
+            Self::NoDestination { known, .. } => Some(format!("there is `{}`", known.join("`, `"))),
+            Self::NoWorkspace { .. } => Some("see `nexus workspace list`".to_owned()),
+            Self::NoSnapshot { .. } => Some("see `nexus backup list`".to_owned()),
+            Self::Time { .. } => {
+                Some("write `2024-01-15 10:30:00` (UTC) or `2024-01-15T10:30:00+01:00`".to_owned())
+            }
+            Self::Name { .. } => Some("use a plain name without `/`, not beginning with a dot".to_owned()),
+            Self::NotEmpty { .. } => {
+                Some("restore beside it with `--to NAME`, or into it with `--mode merge`".to_owned())
+            }
+            Self::Space { .. } => Some("make room where the watched directory is".to_owned()),
+            Self::Folder { .. } | Self::Closing => None,
+            Self::Trouble(trouble) => trouble.hint(),
+        }
+    }
+}

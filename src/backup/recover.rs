@@ -1,0 +1,414 @@
+//! Bringing things back: which snapshots there are, restoring one, proving that what is stored is what was written.
+//!
+//! A folder that is not there yet is restored beside its place under a hidden name and put there in one step, so nothing
+//! ever sees half of it; what an interrupted restore has brought is used by the next one. Into a folder that is there,
+//! only what differs is written, and what that replaces is kept in the node's home.
+
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use super::control::Backups;
+use super::control::blocking;
+use super::control::renewing;
+use super::error::Error;
+use super::repository::Access;
+use super::repository::Content;
+use super::repository::Lock;
+use super::repository::Repository;
+use super::repository::Snapshot;
+use super::restore;
+use super::restore::Action;
+use super::restore::Kind;
+use super::restore::Target;
+use super::restore::Wanted;
+use super::trouble::Cause;
+use super::trouble::Trouble;
+use super::walk::Named;
+use crate::base::clock;
+use crate::base::sealed::Sealed;
+
+/// What is to be restored, and where to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Request {
+    /// From where; the first destination that has it when absent.
+    pub destination: Option<String>,
+    /// Of which workspace.
+    pub folder: String,
+    /// Which snapshot, by the beginning of its id; the newest that fits when absent.
+    pub snapshot: Option<String>,
+    /// Not newer than this.
+    pub at: Option<Timestamp>,
+    /// Under which name; its own when absent.
+    pub to: Option<String>,
+    /// Whether the folder may be there: what differs is replaced, nothing is removed.
+    pub merge: bool,
+    /// Only these paths and what is below them; all when empty.
+    pub paths: Vec<String>,
+    /// Whether only the plan is wanted.
+    pub dry_run: bool,
+}
+
+/// What a restore does, or did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// From where.
+    pub destination: String,
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// The folder.
+    pub to: PathBuf,
+    /// Things that were not there.
+    pub added: u64,
+    /// Things that were otherwise; what they were is kept.
+    pub replaced: u64,
+    /// Things that were the same.
+    pub left: u64,
+    /// Bytes of the files that are written.
+    pub bytes: u64,
+    /// What could not be restored, and why.
+    pub failed: Named,
+    /// Where what was replaced is.
+    pub aside: Option<PathBuf>,
+}
+
+/// Reads a point in time: RFC 3339, or date and time in UTC.
+///
+/// # Errors
+/// When it is neither.
+pub fn parse_time(text: &str) -> Result<Timestamp, Error> {
+    let text = text.trim();
+    let civil = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
+    text.parse().ok().or_else(civil).ok_or_else(|| Error::Time { text: text.to_owned() })
+}
+
+/// The snapshot a request means; `snapshots` are the oldest first.
+fn choose<'a>(request: &Request, snapshots: &'a [Snapshot]) -> Option<&'a Snapshot> {
+    snapshots.iter().rev().find(|one| {
+        one.folder == request.folder
+            && request.snapshot.as_ref().is_none_or(|id| one.id.starts_with(id.as_str()))
+            && request.at.is_none_or(|at| one.time <= at)
+    })
+}
+
+impl Backups {
+    /// The snapshots at one destination, the oldest first.
+    ///
+    /// # Errors
+    /// When there is no such destination, or it cannot be read.
+    pub async fn snapshots(&self, destination: &str) -> Result<Vec<Snapshot>, Error> {
+        let access = self.opening(destination)?;
+        let list = move || match access.0.open_with_password(access.1)? {
+            Some(repository) => repository.snapshots(),
+            None => Ok(Vec::new()),
+        };
+        Ok(blocking(list).await?)
+    }
+
+    /// The names of all destinations.
+    pub fn destinations(&self) -> Vec<String> {
+        self.inner().settings.destinations.iter().map(|one| one.name.clone()).collect()
+    }
+
+    /// The recovery password of a destination.
+    ///
+    /// # Errors
+    /// When there is no such destination, or no repository there yet.
+    pub async fn recovery(&self, destination: &str) -> Result<Sealed<String>, Error> {
+        let (access, _) = self.opening(destination)?;
+        let keys = blocking(move || access.load()).await?;
+        let none = || {
+            Trouble::new(
+                Cause::Missing,
+                format!("show the password of `{destination}`"),
+                "nothing was backed up there yet",
+            )
+        };
+        Ok(keys.ok_or_else(none)?.password)
+    }
+
+    /// Proves that all snapshots of a destination are whole; with `read` down to each byte.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub async fn verify(&self, destination: &str, read: bool) -> Result<Vec<String>, Error> {
+        let held = self.hold(self.destination(destination)?).await?;
+        let (access, password) = self.opening(destination)?;
+        let objects = access.objects.clone();
+        let repository = blocking(move || access.open_with_password(password)).await?;
+        let Some(repository) = repository else { return Ok(Vec::new()) };
+        let lock = Lock::take(&objects, &repository.master(), &self.inner().host, clock::now()).await?;
+        let found = renewing(lock, blocking(move || repository.check(read))).await?;
+        drop(held);
+        Ok(found)
+    }
+
+    /// Restores, or says what would be restored.
+    ///
+    /// # Errors
+    /// When nothing could be restored. What failed of a snapshot is in the answer.
+    pub async fn restore(&self, request: Request) -> Result<Restored, Error> {
+        let name = request.to.clone().unwrap_or_else(|| request.folder.clone());
+        let plain =
+            !name.is_empty() && name.len() <= 255 && !name.starts_with('.') && !name.contains(['/', '\0']);
+        if !plain {
+            return Err(Error::Name { name });
+        }
+        let (destination, snapshot) = self.find(&request).await?;
+        let (access, password) = self.opening(&destination)?;
+        let directory = self.inner().settings.directory.clone();
+        let to = directory.join(&name);
+        let stamp = clock::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let aside = self.inner().home.backup().join("replaced").join(format!("{name}-{stamp}"));
+        let objects = access.objects.clone();
+        let repository = blocking(move || access.open_with_password(password)).await?;
+        let missing = || {
+            Trouble::new(Cause::Missing, format!("restore from `{destination}`"), "the repository is gone")
+        };
+        let repository = repository.ok_or_else(missing)?;
+        let lock = Lock::take(&objects, &repository.master(), &self.inner().host, clock::now()).await?;
+        let job = Job { request, name, to, aside, snapshot, destination, directory };
+        let work = async { Ok(blocking(move || Ok(job.run(repository))).await) };
+        renewing(lock, work).await??
+    }
+
+    async fn find(&self, request: &Request) -> Result<(String, Snapshot), Error> {
+        let names = match &request.destination {
+            Some(name) => vec![name.clone()],
+            None => self.destinations(),
+        };
+        let mut failure = None;
+        for name in &names {
+            match self.snapshots(name).await {
+                Ok(snapshots) => {
+                    if let Some(found) = choose(request, &snapshots) {
+                        return Ok((name.clone(), found.clone()));
+                    }
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        Err(failure.unwrap_or_else(|| Error::NoSnapshot {
+            folder: request.folder.clone(),
+            destination: names.join("`, `"),
+        }))
+    }
+
+    fn opening(&self, name: &str) -> Result<(Access, Option<Sealed<String>>), Error> {
+        let destination = self.destination(name)?;
+        Ok((self.access(destination)?, self.inner().settings.passwords.get(name).cloned()))
+    }
+}
+
+/// A restore that is going on.
+struct Job {
+    request: Request,
+    name: String,
+    to: PathBuf,
+    aside: PathBuf,
+    snapshot: Snapshot,
+    destination: String,
+    directory: PathBuf,
+}
+
+/// A failure of one file: the disk's, or the destination's.
+enum Bad {
+    Disk(restore::Error),
+    There(Trouble),
+}
+
+impl From<restore::Error> for Bad {
+    fn from(error: restore::Error) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl Bad {
+    fn said(&self) -> String {
+        match self {
+            Self::Disk(error) => error.to_string(),
+            Self::There(trouble) => trouble.to_string(),
+        }
+    }
+}
+
+impl Job {
+    fn run(self, repository: Repository) -> Result<Restored, Error> {
+        let there = std::fs::symlink_metadata(&self.to).is_ok();
+        let empty = std::fs::read_dir(&self.to).is_ok_and(|mut entries| entries.next().is_none());
+        if there && !empty && !self.request.merge {
+            return Err(Error::NotEmpty { name: self.name });
+        }
+        let reader = repository.reader()?;
+        let id = self.snapshot.id.get(..8).unwrap_or_default();
+        let hidden = self.directory.join(format!(".nexus-restore-{}-{id}", self.name));
+        let place = if there { &self.to } else { &hidden };
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Folder { path, source }
+        };
+        let mut done = Restored {
+            destination: self.destination.clone(),
+            snapshot: self.snapshot.clone(),
+            to: self.to.clone(),
+            added: 0,
+            replaced: 0,
+            left: 0,
+            bytes: 0,
+            failed: Named::default(),
+            aside: None,
+        };
+        if !place.exists() {
+            if self.request.dry_run {
+                // Nothing is there, so all is added; nothing has to be made to know that.
+                reader.entries(&self.snapshot, &mut |entry| self.count(entry, &mut done))?;
+                return Ok(done);
+            }
+            std::fs::create_dir(place).map_err(failed(place))?;
+        }
+        let disk = |error: restore::Error| failed(place)(std::io::Error::other(error.to_string()));
+        let mut target = Target::open(place, self.aside.clone()).map_err(disk)?;
+        if let Some(free) = target.space().filter(|free| *free < self.snapshot.bytes && !self.request.merge) {
+            return Err(Error::Space { needed: self.snapshot.bytes, free });
+        }
+        let mut full = false;
+        reader.entries(&self.snapshot, &mut |entry| {
+            let write = |content: &Content, file: &mut File| reader.content(content, file);
+            self.put(entry, &mut target, &mut done, &write, &mut full);
+        })?;
+        if self.request.dry_run {
+            return Ok(done);
+        }
+        target.close().map_err(disk)?;
+        if !there {
+            std::fs::rename(&hidden, &self.to).map_err(failed(&self.to))?;
+        }
+        done.aside = (done.replaced > 0).then_some(self.aside);
+        Ok(done)
+    }
+
+    fn chosen(&self, wanted: &Wanted) -> bool {
+        let path = wanted.path.as_bytes();
+        let one = |chosen: &String| {
+            let chosen = chosen.trim_matches('/').as_bytes();
+            let below = path.strip_prefix(chosen).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+            // What leads to it is needed too.
+            let above = chosen.strip_prefix(path).is_some_and(|rest| rest.first() == Some(&b'/'));
+            below || (above && wanted.kind == Kind::Directory)
+        };
+        self.request.paths.is_empty() || self.request.paths.iter().any(one)
+    }
+
+    fn count(&self, entry: Result<(Wanted, Content), Trouble>, done: &mut Restored) {
+        match entry {
+            Ok((wanted, _)) if self.chosen(&wanted) => {
+                done.added += 1;
+                done.bytes += size(&wanted);
+            }
+            Ok(_) => {}
+            Err(trouble) => done.failed.add("", trouble.to_string()),
+        }
+    }
+
+    fn put(
+        &self,
+        entry: Result<(Wanted, Content), Trouble>,
+        target: &mut Target,
+        done: &mut Restored,
+        write: &dyn Fn(&Content, &mut File) -> Result<(), Trouble>,
+        full: &mut bool,
+    ) {
+        let (wanted, content) = match entry {
+            Ok(entry) => entry,
+            Err(trouble) => return done.failed.add("", trouble.to_string()),
+        };
+        if !self.chosen(&wanted) {
+            return;
+        }
+        let shown = wanted.path.to_string_lossy().into_owned();
+        let (path, action) = match target.look(&wanted) {
+            Ok(looked) => looked,
+            Err(error) => return done.failed.add(&shown, error.to_string()),
+        };
+        match action {
+            Action::Leave => return done.left += 1,
+            Action::InTheWay => {
+                return done.failed.add(&shown, "something of another kind is there, and stays");
+            }
+            Action::Never => return done.failed.add(&shown, "devices, pipes and sockets are not restored"),
+            // Each further file would fail the same way, and be named as if it were damaged.
+            Action::Add | Action::Replace if *full => {
+                return done.failed.add(&shown, "there is no space left");
+            }
+            Action::Add | Action::Replace => {}
+        }
+        if !self.request.dry_run {
+            let put = target.put(&path, &wanted, action, |file| write(&content, file).map_err(Bad::There));
+            if let Err(bad) = put {
+                *full = matches!(&bad, Bad::There(trouble) if trouble.cause == Cause::Full);
+                return done.failed.add(&shown, bad.said());
+            }
+        }
+        match action {
+            Action::Replace => done.replaced += 1,
+            _ => done.added += 1,
+        }
+        done.bytes += size(&wanted);
+    }
+}
+
+fn size(wanted: &Wanted) -> u64 {
+    match wanted.kind {
+        Kind::File { size } => size,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(id: &str, folder: &str, time: &str) -> Snapshot {
+        Snapshot {
+            id: id.to_owned(),
+            time: time.parse().unwrap(),
+            host: "h".to_owned(),
+            folder: folder.to_owned(),
+            workspace: None,
+            files: 1,
+            bytes: 1,
+        }
+    }
+
+    #[test]
+    fn the_newest_that_fits_is_meant() {
+        let all = [
+            snapshot("aa1", "shop", "2024-01-14T00:00:00Z"),
+            snapshot("bb2", "shop", "2024-01-15T10:30:00Z"),
+            snapshot("cc3", "blog", "2024-01-16T00:00:00Z"),
+            snapshot("dd4", "shop", "2024-01-17T00:00:00Z"),
+        ];
+        let ask = |change: fn(&mut Request)| {
+            let mut request = Request { folder: "shop".to_owned(), ..Request::default() };
+            change(&mut request);
+            choose(&request, &all).map(|one| one.id.clone())
+        };
+        assert_eq!(ask(|_| {}).as_deref(), Some("dd4"));
+        assert_eq!(
+            ask(|request| request.at = parse_time("2024-01-15 10:30:00").ok()).as_deref(),
+            Some("bb2")
+        );
+        assert_eq!(
+            ask(|request| request.at = parse_time("2024-01-15T10:30:00+01:00").ok()).as_deref(),
+            Some("aa1")
+        );
+        assert_eq!(ask(|request| request.snapshot = Some("aa".to_owned())).as_deref(), Some("aa1"));
+        assert_eq!(ask(|request| request.snapshot = Some("cc".to_owned())), None, "another workspace's");
+        assert!(parse_time("yesterday").is_err());
+    }
+}

@@ -1,0 +1,176 @@
+//! A restic repository's files as objects: what rustic asks for, answered by [`Objects`].
+//!
+//! rustic is blocking and has threads of its own; the objects are async. Each call waits for the runtime, which must
+//! outlive it, so everything here runs on threads that may block. rustic knows no "stop": a run ends by this backend
+//! refusing to go on. And it wraps our errors in its own words, so the first one is kept aside as it was.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use rustic_core::BytesList;
+use rustic_core::ErrorKind;
+use rustic_core::FileType;
+use rustic_core::Id;
+use rustic_core::ReadBackend;
+use rustic_core::RusticError;
+use rustic_core::RusticResult;
+use rustic_core::WriteBackend;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::backup::objects::Objects;
+use crate::backup::trouble::Cause;
+use crate::backup::trouble::Trouble;
+
+/// How much of a pack is fetched at once when much of it will be wanted.
+const WINDOW: u64 = 4 << 20;
+/// How many such pieces are kept.
+const WINDOWS: usize = 6;
+
+/// The objects of one repository. Cheap to clone; clones share their state.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    objects: Objects,
+    runtime: Handle,
+    stop: CancellationToken,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    first: Mutex<Option<Trouble>>,
+    windows: Mutex<VecDeque<Window>>,
+}
+
+#[derive(Debug, Clone)]
+struct Window {
+    pack: Id,
+    offset: u64,
+    bytes: Bytes,
+}
+
+impl Backend {
+    /// Reads and writes until the token is cancelled.
+    pub fn new(objects: Objects, runtime: Handle, stop: CancellationToken) -> Self {
+        Self { objects, runtime, stop, shared: Arc::default() }
+    }
+
+    /// What went wrong first, said once.
+    pub fn take_trouble(&self) -> Option<Trouble> {
+        self.shared.first.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn run<T>(&self, work: impl Future<Output = Result<T, Trouble>>) -> RusticResult<T> {
+        let stopped = || Trouble::new(Cause::Stopped, "go on", "");
+        let done = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => Err(stopped()),
+                done = work => done,
+            }
+        });
+        done.map_err(|trouble| {
+            let error = RusticError::new(ErrorKind::Backend, trouble.to_string());
+            self.shared.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(trouble);
+            error
+        })
+    }
+
+    /// A part of a pack from a larger piece around it, which is likely to be wanted next.
+    fn window(&self, id: &Id, offset: u64, length: u64) -> RusticResult<Bytes> {
+        let within = |window: &Window| {
+            let from = offset.checked_sub(window.offset)?;
+            let end = from + length;
+            (window.pack == *id && end <= window.bytes.len() as u64)
+                .then(|| window.bytes.slice(usize::try_from(from).ok()?..usize::try_from(end).ok()?).into())?
+        };
+        let windows = || self.shared.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = windows().iter().find_map(within) {
+            return Ok(found);
+        }
+        let key = key(FileType::Pack, id);
+        let bytes = self.run(async {
+            let size = self.objects.size(&key).await?.unwrap_or(0);
+            let wanted = WINDOW.max(length).min(size.saturating_sub(offset)).max(length);
+            self.objects.get_range(&key, offset, wanted).await
+        })?;
+        let mut kept = windows();
+        kept.push_front(Window { pack: *id, offset, bytes: bytes.clone() });
+        kept.truncate(WINDOWS);
+        Ok(bytes.slice(..usize::try_from(length).unwrap_or(bytes.len())))
+    }
+}
+
+/// Where a file of the repository lies, as every restic lays it out.
+fn key(tpe: FileType, id: &Id) -> String {
+    let name = id.to_hex();
+    match tpe {
+        FileType::Config => "config".to_owned(),
+        FileType::Pack => format!("data/{}/{}", &name.as_str()[..2], name.as_str()),
+        other => format!("{}/{}", other.dirname(), name.as_str()),
+    }
+}
+
+impl ReadBackend for Backend {
+    fn location(&self) -> String {
+        self.objects.shown().to_owned()
+    }
+
+    fn list_with_size(&self, tpe: FileType) -> RusticResult<Vec<(Id, u32)>> {
+        if tpe == FileType::Config {
+            let size = self.run(self.objects.size("config"))?;
+            return Ok(size.map(|size| (Id::default(), small(size))).into_iter().collect());
+        }
+        let listed = self.run(self.objects.list(tpe.dirname()))?;
+        let file = |one: crate::backup::objects::Listed| {
+            let name = one.key.rsplit('/').next().unwrap_or_default();
+            Some((name.parse().ok()?, small(one.size)))
+        };
+        Ok(listed.into_iter().filter_map(file).collect())
+    }
+
+    fn read_full(&self, tpe: FileType, id: &Id) -> RusticResult<Bytes> {
+        self.run(self.objects.get(&key(tpe, id)))
+    }
+
+    fn read_partial(
+        &self,
+        tpe: FileType,
+        id: &Id,
+        cacheable: bool,
+        offset: u32,
+        length: u32,
+    ) -> RusticResult<Bytes> {
+        if tpe == FileType::Pack && !cacheable {
+            return self.window(id, offset.into(), length.into());
+        }
+        self.run(self.objects.get_range(&key(tpe, id), offset.into(), length.into()))
+    }
+
+    fn warmup_path(&self, tpe: FileType, id: &Id) -> String {
+        key(tpe, id)
+    }
+}
+
+impl WriteBackend for Backend {
+    fn write_bytes(&self, tpe: FileType, id: &Id, _cacheable: bool, content: BytesList) -> RusticResult<()> {
+        let key = key(tpe, id);
+        let pieces = content.into_vec();
+        if tpe == FileType::Pack {
+            return self.run(self.objects.put(&key, pieces));
+        }
+        // A whole backup hangs on each of these.
+        self.run(self.objects.put_proved(&key, Bytes::from(pieces.concat())))
+    }
+
+    fn remove(&self, tpe: FileType, id: &Id, _cacheable: bool) -> RusticResult<()> {
+        self.run(self.objects.delete(&key(tpe, id)))
+    }
+}
+
+fn small(size: u64) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,468 @@
+//! The incremental form: snapshots in a restic repository, written and read through rustic.
+//!
+//! The only place that knows rustic. Everything here blocks; callers are on threads that may. There is no prune: the
+//! release of rustic this is built on can lose data in it. Space is given back by `restic prune` with the recovery
+//! password, which waits for our locks as we wait for its.
+
+mod backend;
+mod key;
+mod lock;
+mod source;
+
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use rustic_core::BackupOptions;
+use rustic_core::BlobId;
+use rustic_core::CheckOptions;
+use rustic_core::ConfigOptions;
+use rustic_core::Credentials;
+use rustic_core::IndexedFullStatus;
+use rustic_core::IndexedIdsStatus;
+use rustic_core::KeyOptions;
+use rustic_core::LsOptions;
+use rustic_core::OpenStatus;
+use rustic_core::RepositoryBackends;
+use rustic_core::RepositoryOptions;
+use rustic_core::RusticError;
+use rustic_core::SnapshotOptions;
+use rustic_core::repofile::BlobType;
+use rustic_core::repofile::MasterKey;
+use rustic_core::repofile::Node;
+use rustic_core::repofile::NodeType;
+use rustic_core::repofile::SnapshotFile;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::objects::Objects;
+use super::restore;
+use super::trouble::Cause;
+use super::trouble::Trouble;
+use super::walk::Shared;
+use super::walk::Walk;
+use crate::base::sealed::Sealed;
+
+pub use key::Keys;
+pub use lock::Lock;
+pub use lock::RENEW;
+
+use backend::Backend;
+use source::Source;
+
+/// What the paths of all workspaces begin with in a snapshot.
+const ROOT: &str = "/workspaces";
+/// What the tag with a workspace's id begins with.
+const TAG: &str = "nexus-workspace-";
+
+/// Where a repository is, and what opening it needs.
+#[derive(Clone)]
+pub struct Access {
+    /// Its objects.
+    pub objects: Objects,
+    /// Where its keys are kept on this machine.
+    pub keys: PathBuf,
+    /// Where copies of its index are kept on this machine; losing them costs time alone.
+    pub cache: PathBuf,
+    /// The async runtime; it outlives the repository.
+    pub runtime: Handle,
+    /// Ends whatever is being done.
+    pub stop: CancellationToken,
+}
+
+/// An open repository.
+pub struct Repository<S = OpenStatus> {
+    inner: rustic_core::Repository<S>,
+    backend: Backend,
+    shown: String,
+}
+
+/// A repository that is ready to take snapshots.
+pub type Writer = Repository<IndexedIdsStatus>;
+
+/// What a snapshot is taken of.
+pub struct Subject<'a> {
+    /// The workspace's folder name.
+    pub folder: &'a str,
+    /// The workspace's id.
+    pub id: &'a str,
+    /// The node that takes it.
+    pub host: &'a str,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: String,
+    /// When it was taken.
+    pub time: Timestamp,
+    /// The node that took it.
+    pub host: String,
+    /// The workspace's folder name then.
+    pub folder: String,
+    /// The workspace's id, when a node of ours took it.
+    pub workspace: Option<String>,
+    /// Files in it.
+    pub files: u64,
+    /// Bytes in its files.
+    pub bytes: u64,
+}
+
+/// What a run added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// The snapshot; none when nothing has changed since the one before.
+    pub snapshot: Option<String>,
+    /// Files that are new.
+    pub new: u64,
+    /// Files that changed.
+    pub changed: u64,
+    /// Bytes that were stored for it, compressed.
+    pub stored: u64,
+}
+
+impl Access {
+    /// Opens the repository; `None` when there is none there.
+    ///
+    /// # Errors
+    /// When it cannot be opened; [`Cause::WrongKey`] when nothing on this machine opens it.
+    pub fn open(&self) -> Result<Option<Repository>, Trouble> {
+        if self.runtime.block_on(self.objects.size("config"))?.is_none() {
+            return Ok(None);
+        }
+        let Some(mut keys) = self.load()? else {
+            let detail = "it was made elsewhere, and its recovery password was not given";
+            return Err(Trouble::new(Cause::WrongKey, self.doing("open"), detail));
+        };
+        let (repository, opened) = self.open_with(&keys)?;
+        if keys.master.is_none() {
+            keys.master = Some(Sealed::new(opened));
+            self.save(&keys)?;
+        }
+        Ok(Some(repository))
+    }
+
+    /// Opens the repository, with this password when nothing on this machine opens it; `None` when there is none there.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open_with_password(
+        &self,
+        password: Option<Sealed<String>>,
+    ) -> Result<Option<Repository>, Trouble> {
+        match (self.open(), password) {
+            (Err(trouble), Some(password)) if trouble.cause == Cause::WrongKey => {
+                self.adopt(password).map(Some)
+            }
+            (opened, _) => opened,
+        }
+    }
+
+    /// Opens the repository, or makes one.
+    ///
+    /// # Errors
+    /// When neither works.
+    pub fn open_or_create(&self, password: Option<Sealed<String>>) -> Result<Repository, Trouble> {
+        match self.open_with_password(password)? {
+            Some(repository) => Ok(repository),
+            None => self.create(),
+        }
+    }
+
+    /// Remembers the recovery password of a repository that was made elsewhere, if it opens it.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn adopt(&self, password: Sealed<String>) -> Result<Repository, Trouble> {
+        let mut keys = Keys { password, master: None };
+        let (repository, master) = self.open_with(&keys)?;
+        keys.master = Some(Sealed::new(master));
+        self.save(&keys)?;
+        Ok(repository)
+    }
+
+    fn create(&self) -> Result<Repository, Trouble> {
+        if !self.runtime.block_on(self.objects.list("data"))?.is_empty() {
+            let detail = "there are data of a repository without its `config`";
+            return Err(Trouble::new(Cause::Foreign, self.doing("make a repository"), detail));
+        }
+        let mut keys = match self.load()? {
+            Some(keys) => keys,
+            None => Keys::random(),
+        };
+        keys.master = None;
+        self.save(&keys)?;
+        let (closed, backend) = self.closed()?;
+        let mut config = ConfigOptions::default().set_version(2_u32);
+        // A pack has to get through a slow line in the time one request has.
+        config.set_datapack_size = "16MiB".parse().ok();
+        let credentials = Credentials::password(keys.password.reveal());
+        let inner = closed
+            .init(&credentials, &KeyOptions::default(), &config)
+            .map_err(|error| self.trouble(&backend, "make a repository", &error))?;
+        keys.master = Some(Sealed::new(inner.key()));
+        self.save(&keys)?;
+        Ok(Repository { inner, backend, shown: self.objects.shown().to_owned() })
+    }
+
+    fn closed(&self) -> Result<(rustic_core::Repository<()>, Backend), Trouble> {
+        let backend = Backend::new(self.objects.clone(), self.runtime.clone(), self.stop.clone());
+        let options = RepositoryOptions::default().cache_dir(self.cache.clone());
+        let backends = RepositoryBackends::new(Arc::new(backend.clone()), None);
+        let closed = rustic_core::Repository::new(&options, &backends)
+            .map_err(|error| self.trouble(&backend, "open", &error))?;
+        Ok((closed, backend))
+    }
+
+    fn open_with(&self, keys: &Keys) -> Result<(Repository, MasterKey), Trouble> {
+        let (closed, backend) = self.closed()?;
+        let credentials = match &keys.master {
+            Some(master) => Credentials::Masterkey(master.reveal().clone()),
+            None => Credentials::password(keys.password.reveal()),
+        };
+        let inner = closed.open(&credentials).map_err(|error| self.trouble(&backend, "open", &error))?;
+        let master = inner.key();
+        Ok((Repository { inner, backend, shown: self.objects.shown().to_owned() }, master))
+    }
+
+    /// The keys on this machine.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn load(&self) -> Result<Option<Keys>, Trouble> {
+        Keys::load(&self.keys).map_err(|error| self.local("read the keys of", &error))
+    }
+
+    fn save(&self, keys: &Keys) -> Result<(), Trouble> {
+        keys.save(&self.keys).map_err(|error| self.local("keep the keys of", &error))
+    }
+
+    fn local(&self, verb: &str, error: &std::io::Error) -> Trouble {
+        Trouble::new(Cause::Other, self.doing(verb), error.to_string())
+    }
+
+    fn doing(&self, verb: &str) -> String {
+        format!("{verb} {}", self.objects.shown())
+    }
+
+    fn trouble(&self, backend: &Backend, verb: &str, error: &RusticError) -> Trouble {
+        trouble(backend, &self.doing(verb), error)
+    }
+}
+
+/// What the objects said if they said anything, else what rustic says.
+fn trouble(backend: &Backend, doing: &str, error: &RusticError) -> Trouble {
+    if let Some(first) = backend.take_trouble() {
+        return first;
+    }
+    let text = error.display_log();
+    let cause = if error.is_incorrect_password() {
+        Cause::WrongKey
+    } else if text.contains("MAC check failed") {
+        Cause::Damaged
+    } else {
+        Cause::Other
+    };
+    Trouble::new(cause, doing, text.chars().take(300).collect::<String>())
+}
+
+impl<S> Repository<S> {
+    fn trouble(&self, verb: &str, error: &RusticError) -> Trouble {
+        trouble(&self.backend, &format!("{verb} {}", self.shown), error)
+    }
+}
+
+impl Repository {
+    /// Its master key, for locks.
+    pub fn master(&self) -> MasterKey {
+        self.inner.key()
+    }
+
+    /// All snapshots, the oldest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>, Trouble> {
+        let all =
+            self.inner.get_all_snapshots().map_err(|error| self.trouble("read the snapshots of", &error))?;
+        let mut all: Vec<Snapshot> = all.iter().filter_map(shown).collect();
+        all.sort_by(|one, other| (one.time, &one.id).cmp(&(other.time, &other.id)));
+        Ok(all)
+    }
+
+    /// Takes snapshots out of the list. Their data stay until a prune.
+    ///
+    /// # Errors
+    /// When some stay.
+    pub fn forget(&self, ids: &[String]) -> Result<(), Trouble> {
+        let ids: Vec<_> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+        self.inner.delete_snapshots(&ids).map_err(|error| self.trouble("forget snapshots of", &error))
+    }
+
+    /// Looks whether all that snapshots need is there, and with `read` whether it is what was written.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub fn check(&self, read: bool) -> Result<Vec<String>, Trouble> {
+        let mut options = CheckOptions::default();
+        options.read_data = read;
+        let found = self.inner.check(options).map_err(|error| self.trouble("check", &error))?;
+        if let Some(first) = self.backend.take_trouble() {
+            return Err(first);
+        }
+        // rustic does not name the type of the level outside of itself.
+        let bad = found.0.into_iter().filter(|(level, _)| format!("{level:?}") == "Error");
+        Ok(bad.map(|(_, error)| error.to_string()).collect())
+    }
+
+    /// Ready to add snapshots.
+    ///
+    /// # Errors
+    /// When its index cannot be read.
+    pub fn writer(self) -> Result<Repository<IndexedIdsStatus>, Trouble> {
+        let (backend, shown) = (self.backend, self.shown);
+        let inner = self
+            .inner
+            .to_indexed_ids()
+            .map_err(|error| trouble(&backend, &format!("read the index of {shown}"), &error))?;
+        Ok(Repository { inner, backend, shown })
+    }
+
+    /// Ready to give content back.
+    ///
+    /// # Errors
+    /// When its index cannot be read.
+    pub fn reader(self) -> Result<Repository<IndexedFullStatus>, Trouble> {
+        let (backend, shown) = (self.backend, self.shown);
+        let inner = self
+            .inner
+            .to_indexed()
+            .map_err(|error| trouble(&backend, &format!("read the index of {shown}"), &error))?;
+        Ok(Repository { inner, backend, shown })
+    }
+}
+
+impl Repository<IndexedIdsStatus> {
+    /// Takes a snapshot of a folder. Bytes read from the folder are added to `read`.
+    ///
+    /// # Errors
+    /// When there is no new snapshot; nothing that is listed is half written then.
+    pub fn save(
+        &self,
+        subject: &Subject<'_>,
+        walk: Walk,
+        report: Shared,
+        read: Arc<AtomicU64>,
+    ) -> Result<Saved, Trouble> {
+        let failed = |error: Box<RusticError>| self.trouble("back up to", &error);
+        let prefix = Path::new(ROOT).join(subject.folder);
+        let mut options = SnapshotOptions::default();
+        options.host = Some(subject.host.to_owned());
+        options.time = Some(subject.now.to_zoned(TimeZone::UTC));
+        options.command = Some("nexus backup".to_owned());
+        let options = options.add_tags(&format!("{TAG}{}", subject.id)).map_err(failed)?;
+        let snapshot = options.to_snapshot().map_err(failed)?;
+        let source = Source::new(walk, &prefix, report, read);
+        let mut backup = BackupOptions::default().no_scan(true);
+        backup.parent_opts.skip_if_unchanged = true;
+        let saved = self.inner.archive(&backup, &source, snapshot, &[prefix]).map_err(failed)?;
+        // rustic passes over errors of single files; one of ours is never about a single file.
+        if let Some(first) = self.backend.take_trouble() {
+            return Err(first);
+        }
+        let summary = saved.summary.clone().unwrap_or_default();
+        Ok(Saved {
+            snapshot: (saved.id != Default::default()).then(|| saved.id.to_hex().as_str().to_owned()),
+            new: summary.files_new,
+            changed: summary.files_changed,
+            stored: summary.data_added_packed,
+        })
+    }
+}
+
+impl Repository<IndexedFullStatus> {
+    /// What a snapshot holds, in the order of its paths: what each says of itself, and what reads it.
+    ///
+    /// # Errors
+    /// When the snapshot cannot be opened at all; `each` is told what cannot be listed.
+    pub fn entries(
+        &self,
+        snapshot: &Snapshot,
+        each: &mut dyn FnMut(Result<(restore::Wanted, Content), Trouble>),
+    ) -> Result<(), Trouble> {
+        let path = format!("{}:{ROOT}/{}", snapshot.id, snapshot.folder);
+        let root = self
+            .inner
+            .node_from_snapshot_path(&path, |_| true)
+            .map_err(|error| self.trouble("open a snapshot of", &error))?;
+        let mut options = LsOptions::default();
+        options.recursive = true;
+        let nodes =
+            self.inner.ls(&root, &options).map_err(|error| self.trouble("list a snapshot of", &error))?;
+        for node in nodes {
+            each(match node {
+                Ok((path, node)) => Ok((wanted(&path, &node), Content(node))),
+                Err(error) => Err(self.trouble("list a snapshot of", &error)),
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes the content of a file.
+    ///
+    /// # Errors
+    /// When it cannot be read whole, or `to` does not take it.
+    pub fn content(&self, content: &Content, to: &mut dyn Write) -> Result<(), Trouble> {
+        for id in content.0.content.iter().flatten() {
+            let bytes = self
+                .inner
+                .get_blob_cached(&BlobId::from(*id), BlobType::Data)
+                .map_err(|error| self.trouble("read from", &error))?;
+            to.write_all(&bytes)
+                .map_err(|error| Trouble::new(restore::cause_of(&error), "write", error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// What reads a file of a snapshot.
+pub struct Content(Node);
+
+fn wanted(path: &Path, node: &Node) -> restore::Wanted {
+    let kind = match &node.node_type {
+        NodeType::Dir => restore::Kind::Directory,
+        NodeType::File => restore::Kind::File { size: node.meta.size },
+        NodeType::Symlink { .. } => restore::Kind::Link(node.node_type.to_link().as_os_str().to_owned()),
+        other => restore::Kind::Other(other.to_string()),
+    };
+    restore::Wanted {
+        path: path.as_os_str().to_owned(),
+        kind,
+        mode: node.meta.mode,
+        modified: node.meta.mtime,
+    }
+}
+
+fn shown(file: &SnapshotFile) -> Option<Snapshot> {
+    let path = file.paths.iter().next()?;
+    let summary = file.summary.clone().unwrap_or_default();
+    Some(Snapshot {
+        id: file.id.to_hex().as_str().to_owned(),
+        time: file.time.timestamp(),
+        host: file.hostname.clone(),
+        folder: path.strip_prefix(ROOT)?.trim_start_matches('/').to_owned(),
+        workspace: file.tags.iter().find_map(|tag| tag.strip_prefix(TAG)).map(str::to_owned),
+        files: summary.total_files_processed,
+        bytes: summary.total_bytes_processed,
+    })
+}
+
+#[cfg(test)]
+mod tests;

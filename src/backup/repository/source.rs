@@ -1,0 +1,212 @@
+//! A walk through a folder, as rustic wants to read it.
+//!
+//! A file is opened when its turn comes and looked at before and after it is read. Small files are read whole, again if
+//! they changed meanwhile, so that what is stored is one state of the file; a large file that changed while it was read
+//! is stored as it was read, and named in the report. What has gone or cannot be read is named too.
+
+use std::fs::File;
+use std::io;
+use std::io::Cursor;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+use nexus_agent::path::RelPath;
+use rustic_core::ErrorKind;
+use rustic_core::ReadSource;
+use rustic_core::ReadSourceEntry;
+use rustic_core::ReadSourceOpen;
+use rustic_core::RusticError;
+use rustic_core::RusticResult;
+use rustic_core::repofile::Metadata;
+use rustic_core::repofile::Node;
+use rustic_core::repofile::NodeType;
+
+use crate::backup::walk;
+use crate::backup::walk::Entry;
+use crate::backup::walk::Kind;
+use crate::backup::walk::Shared;
+use crate::backup::walk::Walk;
+
+/// Files up to this size are read whole before anything of them is stored.
+const WHOLE: u64 = 4 << 20;
+/// So often a file that keeps changing is read again.
+const TRIES: usize = 3;
+
+/// A folder as a source of a snapshot.
+pub struct Source {
+    /// Handed out once: there is one look at the folder per snapshot.
+    walk: Mutex<Option<Walk>>,
+    root: Arc<OwnedFd>,
+    /// What the paths in the snapshot begin with.
+    prefix: PathBuf,
+    report: Shared,
+    read: Arc<AtomicU64>,
+}
+
+impl Source {
+    /// What `walk` finds, below `prefix`; bytes read are added to `read`.
+    pub fn new(walk: Walk, prefix: &Path, report: Shared, read: Arc<AtomicU64>) -> Self {
+        let root = walk.root();
+        Self { walk: Mutex::new(Some(walk)), root, prefix: prefix.to_owned(), report, read }
+    }
+}
+
+/// The entries of a source.
+pub struct Entries {
+    walk: Option<Walk>,
+    root: Arc<OwnedFd>,
+    prefix: PathBuf,
+    report: Shared,
+    read: Arc<AtomicU64>,
+}
+
+impl ReadSource for Source {
+    type Open = Opener;
+    type Iter = Entries;
+
+    fn size(&self) -> RusticResult<Option<u64>> {
+        Ok(None)
+    }
+
+    fn entries(&self) -> Entries {
+        Entries {
+            walk: self.walk.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            root: Arc::clone(&self.root),
+            prefix: self.prefix.clone(),
+            report: Arc::clone(&self.report),
+            read: Arc::clone(&self.read),
+        }
+    }
+}
+
+impl Iterator for Entries {
+    type Item = RusticResult<ReadSourceEntry<Opener>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.walk.as_mut()?.next()?;
+        let path = match &entry.path {
+            Some(relative) => self.prefix.join(relative.as_path()),
+            None => self.prefix.clone(),
+        };
+        let node = node(&entry, &path);
+        let open = (entry.kind == Kind::File).then(|| Opener {
+            root: Arc::clone(&self.root),
+            path: entry.path,
+            report: Arc::clone(&self.report),
+            read: Arc::clone(&self.read),
+        });
+        Some(Ok(ReadSourceEntry { path, node, open }))
+    }
+}
+
+fn node(entry: &Entry, path: &Path) -> Node {
+    let stat = &entry.stat;
+    let time = |seconds: i64, nanoseconds: i64| {
+        Timestamp::new(seconds, i32::try_from(nanoseconds).unwrap_or(0)).ok()
+    };
+    let kind = match &entry.kind {
+        Kind::Directory => NodeType::Dir,
+        Kind::File => NodeType::File,
+        Kind::Link(target) => NodeType::from_link(Path::new(target)),
+    };
+    let meta = Metadata {
+        mode: Some(stat.st_mode),
+        mtime: time(stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
+        ctime: time(stat.st_ctime, stat.st_ctime_nsec.cast_signed()),
+        uid: Some(stat.st_uid),
+        gid: Some(stat.st_gid),
+        inode: stat.st_ino,
+        size: if entry.kind == Kind::File { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 },
+        links: if entry.kind == Kind::Directory { 0 } else { stat.st_nlink },
+        ..Metadata::default()
+    };
+    Node::new_node(path.file_name().unwrap_or_default(), kind, meta)
+}
+
+/// Opens a file when its turn comes.
+pub struct Opener {
+    root: Arc<OwnedFd>,
+    path: Option<RelPath>,
+    report: Shared,
+    read: Arc<AtomicU64>,
+}
+
+impl ReadSourceOpen for Opener {
+    type Reader = Box<dyn Read + Send>;
+
+    fn open(self) -> RusticResult<Self::Reader> {
+        let shown = self.path.as_ref().map(ToString::to_string).unwrap_or_default();
+        let opened = self.path.as_ref().map_or_else(
+            || Err(io::Error::from(io::ErrorKind::NotFound)),
+            |path| walk::open(&self.root, path).and_then(|file| self.reader(file, &shown)),
+        );
+        opened.map_err(|error| {
+            walk::lock(&self.report).unreadable.add(&shown, error.to_string());
+            RusticError::new(ErrorKind::InputOutput, error.to_string())
+        })
+    }
+}
+
+/// What tells one state of a file from another.
+fn state(file: &File) -> io::Result<(u64, i64, i64, i64, i64)> {
+    let meta = file.metadata()?;
+    Ok((meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()))
+}
+
+impl Opener {
+    fn reader(&self, file: File, shown: &str) -> io::Result<Box<dyn Read + Send>> {
+        let before = state(&file)?;
+        if before.0 > WHOLE {
+            let (report, read) = (Arc::clone(&self.report), Arc::clone(&self.read));
+            return Ok(Box::new(Watched { file, before, shown: shown.to_owned(), report, read }));
+        }
+        let mut before = before;
+        let mut bytes = Vec::new();
+        for attempt in 1..=TRIES {
+            bytes.clear();
+            io::Seek::rewind(&mut &file)?;
+            (&file).take(WHOLE * 2).read_to_end(&mut bytes)?;
+            let after = state(&file)?;
+            if after == before {
+                break;
+            }
+            before = after;
+            if attempt == TRIES {
+                walk::lock(&self.report).changed.add(shown, "it kept changing while it was read");
+            }
+        }
+        self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(Box::new(Cursor::new(bytes)))
+    }
+}
+
+/// A large file that is looked at again when it has been read.
+struct Watched {
+    file: File,
+    before: (u64, i64, i64, i64, i64),
+    shown: String,
+    report: Shared,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer).inspect_err(|error| {
+            walk::lock(&self.report).unreadable.add(&self.shown, error.to_string());
+        })?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        if read == 0 && !buffer.is_empty() && state(&self.file).ok() != Some(self.before) {
+            walk::lock(&self.report).changed.add(&self.shown, "it changed while it was read");
+        }
+        Ok(read)
+    }
+}

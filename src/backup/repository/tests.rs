@@ -1,0 +1,239 @@
+//! Snapshots come back byte for byte, also through restic itself; damage and foreign locks are said.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::backup::destination::Place;
+use crate::backup::objects::Patience;
+use crate::backup::restore::Action;
+use crate::backup::restore::Target;
+use crate::backup::walk;
+use crate::backup::walk::Report;
+use crate::backup::walk::Selection;
+
+struct Bench {
+    directory: TempDir,
+    access: Access,
+}
+
+fn bench() -> Bench {
+    let directory = TempDir::new().unwrap();
+    let place = Place::Folder(directory.path().join("repository"));
+    let access = Access {
+        objects: Objects::open(&place, &Patience::default()).unwrap(),
+        keys: directory.path().join("keys/x.json"),
+        cache: directory.path().join("cache"),
+        runtime: Handle::current(),
+        stop: CancellationToken::new(),
+    };
+    let folder = directory.path().join("shop");
+    std::fs::create_dir_all(folder.join("src/deep/er")).unwrap();
+    std::fs::write(folder.join("src/a.js"), "console.log(1)\n".repeat(1000)).unwrap();
+    std::fs::write(folder.join("src/deep/er/empty"), "").unwrap();
+    std::fs::write(folder.join("run.sh"), "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(folder.join("run.sh"), PermissionsExt::from_mode(0o750)).unwrap();
+    std::fs::write(folder.join(OsString::from_vec(b"caf\xe9 \"q\" \\ \n".to_vec())), "odd").unwrap();
+    symlink("src/a.js", folder.join("link")).unwrap();
+    symlink("/nowhere", folder.join("dangling")).unwrap();
+    let large: Vec<u8> =
+        (0..6_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    std::fs::write(folder.join("large.bin"), large).unwrap();
+    std::fs::create_dir(folder.join("node_modules")).unwrap();
+    std::fs::write(folder.join("node_modules/x.js"), "x").unwrap();
+    Bench { directory, access }
+}
+
+impl Bench {
+    fn folder(&self) -> PathBuf {
+        self.directory.path().join("shop")
+    }
+
+    fn save(&self, now: &str) -> Result<(Saved, Report), Trouble> {
+        let writer = self.access.open_or_create(None)?.writer()?;
+        let report = Shared::default();
+        let walk = Walk::new(&self.folder(), &Selection::default(), Arc::clone(&report)).unwrap();
+        let subject = Subject { folder: "shop", id: "ws1", host: "node1", now: now.parse().unwrap() };
+        let saved = writer.save(&subject, walk, Arc::clone(&report), Arc::default())?;
+        let report = walk::lock(&report).clone();
+        Ok((saved, report))
+    }
+
+    fn restore(&self, snapshot: &Snapshot, to: &Path) -> Vec<Trouble> {
+        std::fs::create_dir_all(to).unwrap();
+        let reader = self.access.open().unwrap().unwrap().reader().unwrap();
+        let mut target = Target::open(to, to.with_extension("aside")).unwrap();
+        let mut bad = Vec::new();
+        let mut each = |entry: Result<(restore::Wanted, Content), Trouble>| {
+            let (wanted, content) = entry.unwrap();
+            let (path, action) = target.look(&wanted).unwrap();
+            if action != Action::Leave {
+                let write = |file: &mut std::fs::File| reader.content(&content, file).map_err(Failed);
+                bad.extend(target.put(&path, &wanted, action, write).err().map(|failed| failed.0));
+            }
+        };
+        reader.entries(snapshot, &mut each).unwrap();
+        target.close().unwrap();
+        bad
+    }
+}
+
+struct Failed(Trouble);
+
+impl From<restore::Error> for Failed {
+    fn from(error: restore::Error) -> Self {
+        Self(Trouble::new(Cause::Other, "restore", error.to_string()))
+    }
+}
+
+/// Everything about a tree that has to come back, but for what is left out.
+fn picture(root: &Path) -> Vec<String> {
+    fn look(path: &Path, root: &Path, into: &mut Vec<String>) {
+        let mut names: Vec<_> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        for path in names.into_iter().filter(|path| !path.ends_with("node_modules")) {
+            let meta = std::fs::symlink_metadata(&path).unwrap();
+            let content = match (meta.is_symlink(), meta.is_file()) {
+                (true, _) => format!("-> {:?}", std::fs::read_link(&path).unwrap()),
+                (_, true) => blake3::hash(&std::fs::read(&path).unwrap()).to_string(),
+                _ => String::new(),
+            };
+            let time = if meta.is_symlink() { (0, 0) } else { (meta.mtime(), meta.mtime_nsec()) };
+            into.push(format!("{:?} {:o} {time:?} {content}", path.strip_prefix(root).unwrap(), meta.mode()));
+            if meta.is_dir() {
+                look(&path, root, into);
+            }
+        }
+    }
+    let mut into = Vec::new();
+    look(root, root, &mut into);
+    into
+}
+
+/// Runs what blocks where it may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce(Bench) -> T + Send + 'static) -> T {
+    let bench = bench();
+    tokio::task::spawn_blocking(move || work(bench)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_comes_back_byte_for_byte() {
+    blocking(|bench| {
+        let before = picture(&bench.folder());
+        let (saved, report) = bench.save("2026-01-01T12:00:00Z").unwrap();
+        assert_eq!((report.files, report.links, report.unreadable.total), (5, 2, 0), "{report:?}");
+        assert!(saved.new == 7 && saved.stored > 500_000, "{saved:?}");
+        std::fs::write(bench.folder().join("src/a.js"), "changed").unwrap();
+        let (again, _) = bench.save("2026-01-01T13:00:00Z").unwrap();
+        assert_eq!((again.new, again.changed), (0, 1));
+        assert!(again.stored < 10_000, "only what changed is stored: {again:?}");
+        let (nothing, _) = bench.save("2026-01-01T14:00:00Z").unwrap();
+        assert_eq!((nothing.snapshot, nothing.changed), (None, 0));
+        let snapshots = bench.access.open().unwrap().unwrap().snapshots().unwrap();
+        assert_eq!(snapshots.len(), 2, "no change is no snapshot");
+        assert_eq!(saved.snapshot.as_deref(), Some(snapshots[0].id.as_str()));
+        assert_eq!((snapshots[0].folder.as_str(), snapshots[0].workspace.as_deref()), ("shop", Some("ws1")));
+        let to = bench.directory.path().join("back");
+        assert_eq!(bench.restore(&snapshots[0], &to), []);
+        assert_eq!(picture(&to), before);
+        assert!(bench.access.open().unwrap().unwrap().check(true).unwrap().is_empty());
+        bench.access.open().unwrap().unwrap().forget(&[snapshots[0].id.clone()]).unwrap();
+        assert_eq!(bench.access.open().unwrap().unwrap().snapshots().unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restic_itself_lists_checks_and_restores_it() {
+    blocking(|bench| {
+        bench.save("2026-01-01T12:00:00Z").unwrap();
+        let password = bench.access.load().unwrap().unwrap().password;
+        let back = bench.directory.path().join("restic");
+        let run = |arguments: &[&str]| {
+            let output = Command::new("restic")
+                .args(["--no-cache", "--repo"])
+                .arg(bench.directory.path().join("repository"))
+                .args(arguments)
+                .env_clear()
+                .env("PATH", "/usr/bin:/bin")
+                .env("RESTIC_PASSWORD", password.reveal())
+                .output()
+                .expect("restic is installed: scripts/test does it");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        assert!(run(&["snapshots"]).contains("/workspaces/shop"));
+        run(&["check", "--read-data"]);
+        run(&["restore", "latest", "--target", back.to_str().unwrap()]);
+        assert_eq!(picture(&back.join("workspaces/shop")), picture(&bench.folder()));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_pack_costs_its_files_and_no_others() {
+    blocking(|bench| {
+        bench.save("2026-01-01T12:00:00Z").unwrap();
+        let data = bench.directory.path().join("repository/data");
+        let mut packs: Vec<PathBuf> = std::fs::read_dir(&data)
+            .unwrap()
+            .flat_map(|entry| std::fs::read_dir(entry.unwrap().path()).unwrap())
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        packs.sort_by_key(|path| std::cmp::Reverse(std::fs::metadata(path).unwrap().len()));
+        let mut bytes = std::fs::read(&packs[0]).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&packs[0], bytes).unwrap();
+        let snapshot = bench.access.open().unwrap().unwrap().snapshots().unwrap().remove(0);
+        let to = bench.directory.path().join("back");
+        let bad = bench.restore(&snapshot, &to);
+        assert_eq!(bad.iter().map(|trouble| trouble.cause).collect::<Vec<_>>(), [Cause::Damaged], "{bad:?}");
+        assert!(to.join("src/a.js").exists() && !to.join("large.bin").exists());
+        assert!(!bench.access.open().unwrap().unwrap().check(true).unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_made_elsewhere_opens_with_its_password_alone() {
+    blocking(|mut bench| {
+        bench.save("2026-01-01T12:00:00Z").unwrap();
+        let password = bench.access.load().unwrap().unwrap().password;
+        bench.access.keys = bench.directory.path().join("other/x.json");
+        assert_eq!(bench.access.open().err().unwrap().cause, Cause::WrongKey);
+        assert_eq!(bench.access.adopt(Sealed::new("wrong".to_owned())).err().unwrap().cause, Cause::WrongKey);
+        assert!(bench.access.load().unwrap().is_none(), "a wrong password is not kept");
+        assert_eq!(bench.access.adopt(password).unwrap().snapshots().unwrap().len(), 1);
+        assert!(bench.access.open().unwrap().is_some());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_lists_nothing() {
+    blocking(|bench| {
+        bench.save("2026-01-01T12:00:00Z").unwrap();
+        std::fs::write(bench.folder().join("src/new"), "n").unwrap();
+        let access = Access { stop: CancellationToken::new(), ..bench.access.clone() };
+        let writer = access.open().unwrap().unwrap().writer().unwrap();
+        let walk = Walk::new(&bench.folder(), &Selection::default(), Shared::default()).unwrap();
+        access.stop.cancel();
+        let subject = Subject {
+            folder: "shop",
+            id: "ws1",
+            host: "node1",
+            now: "2026-01-01T13:00:00Z".parse().unwrap(),
+        };
+        let stopped = writer.save(&subject, walk, Shared::default(), Arc::default()).unwrap_err();
+        assert_eq!(stopped.cause, Cause::Stopped);
+        assert_eq!(bench.access.open().unwrap().unwrap().snapshots().unwrap().len(), 1);
+    })
+    .await;
+}

@@ -1,0 +1,407 @@
+//! Puts what a snapshot holds back into a folder.
+//!
+//! A snapshot is other people's words: its paths may say anything. Each is taken apart into names that cannot leave the
+//! folder, and everything is opened beneath the folder without following a link, also one that appears while we work.
+//! A file appears whole or not at all, under its name in one step. What is there already and is the same is left alone,
+//! so that a restore that was interrupted goes on where it was. What is replaced is kept aside first.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use nexus_agent::path::RelPath;
+use rustix::fs::AtFlags;
+use rustix::fs::FileType;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::ResolveFlags;
+use rustix::fs::Stat;
+use rustix::fs::Timespec;
+use rustix::fs::Timestamps;
+
+use super::trouble::Cause;
+use crate::base::ids;
+
+/// What a snapshot says should be at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Where, as the snapshot says it.
+    pub path: OsString,
+    /// What.
+    pub kind: Kind,
+    /// Permissions.
+    pub mode: Option<u32>,
+    /// When it was last changed.
+    pub modified: Option<Timestamp>,
+}
+
+/// What something is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A file.
+    File {
+        /// Its size.
+        size: u64,
+    },
+    /// A symbolic link and what it says.
+    Link(OsString),
+    /// What is never restored: devices, pipes, sockets.
+    Other(String),
+}
+
+/// What is to be done about a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing is there.
+    Add,
+    /// Something else of the same kind is there: it is kept aside.
+    Replace,
+    /// The same is there.
+    Leave,
+    /// Something of another kind is there and stays.
+    InTheWay,
+    /// It is of a kind that is never restored.
+    Never,
+}
+
+/// Why a path could not be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The path leads out of the folder, or is none.
+    #[error("the path is refused: {0}")]
+    Path(#[from] nexus_agent::path::PathError),
+    /// The disk says no.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn failed(doing: &'static str) -> impl Fn(rustix::io::Errno) -> Error {
+    move |error| Error::Io { doing, source: error.into() }
+}
+
+/// Decides about a path. `found` is what stands there, without following a link.
+pub fn decide(wanted: &Wanted, found: Option<&Stat>, link: Option<&OsString>) -> Action {
+    let Some(stat) = found else {
+        return if matches!(wanted.kind, Kind::Other(_)) { Action::Never } else { Action::Add };
+    };
+    match (&wanted.kind, FileType::from_raw_mode(stat.st_mode)) {
+        (Kind::Other(_), _) => Action::Never,
+        (Kind::Directory, FileType::Directory) => Action::Leave,
+        (Kind::File { size }, FileType::RegularFile) => {
+            let modified = Timestamp::new(stat.st_mtime, i32::try_from(stat.st_mtime_nsec).unwrap_or(0)).ok();
+            let same_size = u64::try_from(stat.st_size) == Ok(*size);
+            if same_size && modified == wanted.modified { Action::Leave } else { Action::Replace }
+        }
+        (Kind::Link(target), FileType::Symlink) => {
+            if Some(target) == link {
+                Action::Leave
+            } else {
+                Action::Replace
+            }
+        }
+        _ => Action::InTheWay,
+    }
+}
+
+/// A folder that things are restored into.
+pub struct Target {
+    root: OwnedFd,
+    /// Where what is replaced goes.
+    aside: PathBuf,
+    /// Directories whose times are set when all is in them.
+    directories: Vec<(RelPath, Wanted)>,
+}
+
+impl Target {
+    /// Opens the folder, which must be there.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is a link.
+    pub fn open(root: &Path, aside: PathBuf) -> Result<Self, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = rustix::fs::open(root, flags, Mode::empty()).map_err(failed("cannot open the folder"))?;
+        Ok(Self { root, aside, directories: Vec::new() })
+    }
+
+    /// Bytes that can still be written.
+    pub fn space(&self) -> Option<u64> {
+        let stat = rustix::fs::fstatvfs(&self.root).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// What is to be done about a path.
+    ///
+    /// # Errors
+    /// When the path is refused, or what is there cannot be seen.
+    pub fn look(&self, wanted: &Wanted) -> Result<(RelPath, Action), Error> {
+        let path = RelPath::parse(wanted.path.as_bytes())?;
+        let parent = match self.parent(&path) {
+            Ok(parent) => parent,
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok((path, decide(wanted, None, None)));
+            }
+            Err(error) => return Err(error),
+        };
+        let found = match rustix::fs::statat(&parent, path.name(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Some(stat),
+            Err(rustix::io::Errno::NOENT) => None,
+            Err(error) => return Err(failed("cannot look")(error)),
+        };
+        let link = rustix::fs::readlinkat(&parent, path.name(), Vec::new()).ok();
+        let link = link.map(|link| std::os::unix::ffi::OsStringExt::from_vec(link.into_bytes()));
+        let action = decide(wanted, found.as_ref(), link.as_ref());
+        Ok((path, action))
+    }
+
+    /// Does it. `write` gives a file's content.
+    ///
+    /// # Errors
+    /// When it is not done; what was there is still there then.
+    pub fn put<E: From<Error>>(
+        &mut self,
+        path: &RelPath,
+        wanted: &Wanted,
+        action: Action,
+        write: impl FnOnce(&mut File) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match &wanted.kind {
+            Kind::Directory => {
+                if action == Action::Add {
+                    let parent = self.parent(path)?;
+                    rustix::fs::mkdirat(&parent, path.name(), Mode::from_bits_retain(0o700))
+                        .map_err(failed("cannot make the directory"))?;
+                    self.directories.push((path.clone(), wanted.clone()));
+                }
+                Ok(())
+            }
+            Kind::File { .. } => self.file(path, wanted, action, write),
+            Kind::Link(target) => Ok(self.link(path, target, action)?),
+            Kind::Other(_) => Ok(()),
+        }
+    }
+
+    fn file<E: From<Error>>(
+        &self,
+        path: &RelPath,
+        wanted: &Wanted,
+        action: Action,
+        write: impl FnOnce(&mut File) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let parent = self.parent(path)?;
+        let name = format!(".nexus-restore-{}", ids::random(10));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&parent, &name, flags, Mode::from_bits_retain(0o600))
+            .map_err(failed("cannot make a file"))?;
+        let mut file = File::from(fd);
+        let done = write(&mut file).and_then(|()| {
+            finish(&file, wanted)?;
+            self.keep(&parent, path, action)?;
+            rustix::fs::renameat(&parent, &name, &parent, path.name())
+                .map_err(failed("cannot put the file in place"))?;
+            Ok(())
+        });
+        if done.is_err() {
+            // Half a file helps nobody; when even this fails its name says what it is.
+            let _ignored = rustix::fs::unlinkat(&parent, &name, AtFlags::empty());
+        }
+        done
+    }
+
+    fn link(&self, path: &RelPath, target: &OsString, action: Action) -> Result<(), Error> {
+        let parent = self.parent(path)?;
+        let name = format!(".nexus-restore-{}", ids::random(10));
+        rustix::fs::symlinkat(target.as_bytes(), &parent, &name).map_err(failed("cannot make a link"))?;
+        let done = self.keep(&parent, path, action).and_then(|()| {
+            rustix::fs::renameat(&parent, &name, &parent, path.name())
+                .map_err(failed("cannot put the link in place"))
+        });
+        if done.is_err() {
+            let _ignored = rustix::fs::unlinkat(&parent, &name, AtFlags::empty());
+        }
+        done
+    }
+
+    /// Copies aside what is about to be replaced.
+    fn keep(&self, parent: &OwnedFd, path: &RelPath, action: Action) -> Result<(), Error> {
+        if action != Action::Replace {
+            return Ok(());
+        }
+        let io = |source| Error::Io { doing: "cannot keep aside what is there", source };
+        let to = self.aside.join(path.as_path());
+        std::fs::create_dir_all(to.parent().unwrap_or(&self.aside)).map_err(io)?;
+        if let Ok(link) = rustix::fs::readlinkat(parent, path.name(), Vec::new()) {
+            let link: OsString = std::os::unix::ffi::OsStringExt::from_vec(link.into_bytes());
+            return std::os::unix::fs::symlink(link, &to).map_err(io);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(parent, path.name(), flags, Mode::empty())
+            .map_err(|error| io(error.into()))?;
+        let mut copy = File::create(&to).map_err(io)?;
+        io::copy(&mut File::from(fd), &mut copy).map_err(io)?;
+        copy.sync_all().map_err(io)
+    }
+
+    /// Sets what could not be set before all was in place: permissions and times of directories.
+    ///
+    /// # Errors
+    /// The first directory that did not take it.
+    pub fn close(self) -> Result<(), Error> {
+        for (path, wanted) in self.directories.iter().rev() {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let fd = rustix::fs::openat2(&self.root, path.as_path(), flags, Mode::empty(), beneath())
+                .map_err(failed("cannot open a directory"))?;
+            finish(&File::from(fd), wanted)?;
+        }
+        rustix::fs::fsync(&self.root).map_err(failed("cannot finish the folder"))
+    }
+
+    fn parent(&self, path: &RelPath) -> Result<OwnedFd, Error> {
+        let parent = path.parent();
+        let parent = parent.as_ref().map_or(Path::new("."), RelPath::as_path);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat2(&self.root, parent, flags, Mode::empty(), beneath())
+            .map_err(failed("cannot open its directory"))
+    }
+}
+
+fn beneath() -> ResolveFlags {
+    ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS
+}
+
+/// Permissions and times, and the content onto the disk. No backup gives anybody the rights of another.
+fn finish(file: &File, wanted: &Wanted) -> Result<(), Error> {
+    if let Some(mode) = wanted.mode {
+        let mode = Mode::from_bits_retain(mode & 0o1777);
+        rustix::fs::fchmod(file, mode).map_err(failed("cannot set the permissions"))?;
+    }
+    if let Some(modified) = wanted.modified {
+        let time = Timespec { tv_sec: modified.as_second(), tv_nsec: modified.subsec_nanosecond().into() };
+        // Before 1970 the parts count in the other direction.
+        let time = if time.tv_nsec < 0 {
+            Timespec { tv_sec: time.tv_sec - 1, tv_nsec: time.tv_nsec + 1_000_000_000 }
+        } else {
+            time
+        };
+        let times = Timestamps { last_access: time, last_modification: time };
+        rustix::fs::futimens(file, &times).map_err(failed("cannot set the time"))?;
+    }
+    Ok(())
+}
+
+/// What the disk's error means.
+pub fn cause_of(error: &io::Error) -> Cause {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Cause::Full,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Cause::Denied,
+        _ => Cause::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn wanted(path: &str, kind: Kind) -> Wanted {
+        let modified = Timestamp::from_second(1_700_000_000).ok();
+        Wanted { path: path.into(), kind, mode: Some(0o644), modified }
+    }
+
+    fn put(target: &mut Target, wanted: &Wanted, text: &str) -> Result<Action, Error> {
+        let (path, action) = target.look(wanted)?;
+        if matches!(action, Action::Add | Action::Replace) {
+            target.put(&path, wanted, action, |file| {
+                file.write_all(text.as_bytes()).map_err(|source| Error::Io { doing: "write", source })
+            })?;
+        }
+        Ok(action)
+    }
+
+    #[test]
+    fn nothing_hostile_leaves_the_folder() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        let outside = directory.path().join("outside");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join("passwd"), "root").unwrap();
+        symlink(&outside, root.join("planted")).unwrap();
+        symlink(outside.join("passwd"), root.join("file")).unwrap();
+        let mut target = Target::open(&root, directory.path().join("aside")).unwrap();
+        let file = || Kind::File { size: 4 };
+        for bad in [
+            "../x",
+            "a/../../x",
+            "/etc/x",
+            "..",
+            ".",
+            "",
+            "a//b",
+            "a/./b",
+            "./a",
+            "a/",
+            "x\0y",
+            "planted/passwd",
+            "planted/new",
+            "planted/../x",
+        ] {
+            assert!(put(&mut target, &wanted(bad, file()), "evil").is_err(), "{bad}");
+        }
+        // A link that the snapshot itself brings, then something through it.
+        let link = wanted("way", Kind::Link(outside.clone().into_os_string()));
+        put(&mut target, &link, "").unwrap();
+        assert!(put(&mut target, &wanted("way/passwd", file()), "evil").is_err());
+        assert!(put(&mut target, &wanted("way/dir", Kind::Directory), "").is_err());
+        // A link where a file should be is in the way, and never written through.
+        assert_eq!(put(&mut target, &wanted("file", file()), "evil").unwrap(), Action::InTheWay);
+        assert_eq!(
+            put(&mut target, &wanted("dev", Kind::Other("chardev".to_owned())), "").unwrap(),
+            Action::Never
+        );
+        let setuid = Wanted { mode: Some(0o104_755), ..wanted("suid", file()) };
+        put(&mut target, &setuid, "evil").unwrap();
+        target.close().unwrap();
+        assert_eq!(std::fs::metadata(root.join("suid")).unwrap().permissions().mode() & 0o7777, 0o755);
+        let left: Vec<_> =
+            std::fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["passwd"]);
+        assert_eq!(std::fs::read_to_string(outside.join("passwd")).unwrap(), "root");
+        assert!(!directory.path().join("x").exists());
+    }
+
+    #[test]
+    fn what_is_replaced_is_kept_and_what_is_the_same_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        std::fs::create_dir_all(root.join("sub")).unwrap();
+        std::fs::write(root.join("sub/edited"), "mine, newer").unwrap();
+        let aside = directory.path().join("aside");
+        let mut target = Target::open(&root, aside.clone()).unwrap();
+        let file = wanted("sub/edited", Kind::File { size: 4 });
+        assert_eq!(put(&mut target, &file, "old!").unwrap(), Action::Replace);
+        assert_eq!(put(&mut target, &file, "old!").unwrap(), Action::Leave, "a restore goes on where it was");
+        assert_eq!(std::fs::read_to_string(aside.join("sub/edited")).unwrap(), "mine, newer");
+        assert_eq!(std::fs::read_to_string(root.join("sub/edited")).unwrap(), "old!");
+        let (path, action) = target.look(&wanted("sub/other", Kind::File { size: 1 })).unwrap();
+        let broken = target.put(&path, &wanted("sub/other", Kind::File { size: 1 }), action, |_| {
+            Err(Error::Io { doing: "read", source: io::Error::other("damaged") })
+        });
+        assert!(broken.is_err());
+        assert_eq!(std::fs::read_dir(root.join("sub")).unwrap().count(), 1, "half a file is no file");
+    }
+}
