@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::auth;
 use super::origin;
+use crate::backup::Backups;
 use crate::base::home::Home;
 use crate::base::ids::NodeId;
 use crate::compose::Subnet;
@@ -55,6 +56,8 @@ pub struct Api {
 pub struct Parts {
     /// The workspaces.
     pub workspaces: Workspaces,
+    /// Backups.
+    pub backups: Backups,
     /// The engine.
     pub engine: Arc<dyn Engine>,
     /// Where tokens are kept.
@@ -84,6 +87,11 @@ impl Api {
     /// The workspaces.
     pub fn workspaces(&self) -> &Workspaces {
         &self.inner.parts.workspaces
+    }
+
+    /// Backups.
+    pub fn backups(&self) -> &Backups {
+        &self.inner.parts.backups
     }
 
     /// The engine.

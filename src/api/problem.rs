@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
+use crate::backup;
 use crate::base::fault;
 use crate::base::fault::Explain;
 use crate::base::fault::Kind;
@@ -114,6 +115,20 @@ impl From<workspace::Error> for Problem {
                 "BACKEND_UNAVAILABLE"
             }
             workspace::Error::Engine(_) => "CONTAINER_ERROR",
+            _ => return Self::of(&error),
+        };
+        Self::of(&error).code(code)
+    }
+}
+
+impl From<backup::Error> for Problem {
+    fn from(error: backup::Error) -> Self {
+        let code = match &error {
+            backup::Error::NoDestination { .. } => "DESTINATION_NOT_FOUND",
+            backup::Error::NoWorkspace { .. } => "WORKSPACE_NOT_FOUND",
+            backup::Error::NoSnapshot { .. } => "SNAPSHOT_NOT_FOUND",
+            backup::Error::NotEmpty { .. } => "FOLDER_NOT_EMPTY",
+            backup::Error::Space { .. } => "DISK_FULL",
             _ => return Self::of(&error),
         };
         Self::of(&error).code(code)

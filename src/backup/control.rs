@@ -252,7 +252,22 @@ impl Backups {
         {
             return Err(Error::NoWorkspace { folder: folder.to_owned() });
         }
-        Ok(self.at(destinations, folder).await)
+        let names: Vec<String> = destinations.into_iter().map(|one| one.name.clone()).collect();
+        let (this, folder) = (self.clone(), folder.map(str::to_owned));
+        self.to_its_end(async move {
+            let chosen = names.iter().filter_map(|name| this.destination(name).ok()).collect();
+            Ok(this.at(chosen, folder.as_deref()).await)
+        })
+        .await
+    }
+
+    /// Does work to its end also when whoever asked has gone: a half of it would leave a lock at the destination and
+    /// threads at work that nobody waits for. It ends with the node, whose closing every access watches.
+    pub(super) async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.inner.runtime.spawn(work).await.map_err(|_| Error::Closing)?
     }
 
     async fn at(&self, destinations: Vec<&Destination>, folder: Option<&str>) -> Vec<Run> {

@@ -137,6 +137,11 @@ impl Backups {
     /// # Errors
     /// When that cannot be found out.
     pub async fn verify(&self, destination: &str, read: bool) -> Result<Vec<String>, Error> {
+        let (this, destination) = (self.clone(), destination.to_owned());
+        self.to_its_end(async move { this.verify_now(&destination, read).await }).await
+    }
+
+    async fn verify_now(&self, destination: &str, read: bool) -> Result<Vec<String>, Error> {
         let held = self.hold(self.destination(destination)?).await?;
         let (access, password) = self.opening(destination)?;
         let objects = access.objects.clone();
@@ -153,6 +158,11 @@ impl Backups {
     /// # Errors
     /// When nothing could be restored. What failed of a snapshot is in the answer.
     pub async fn restore(&self, request: Request) -> Result<Restored, Error> {
+        let this = self.clone();
+        self.to_its_end(async move { this.restore_now(request).await }).await
+    }
+
+    async fn restore_now(&self, request: Request) -> Result<Restored, Error> {
         let name = request.to.clone().unwrap_or_else(|| request.folder.clone());
         let plain =
             !name.is_empty() && name.len() <= 255 && !name.starts_with('.') && !name.contains(['/', '\0']);

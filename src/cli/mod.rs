@@ -4,6 +4,7 @@
 //! Standard output is data, standard error is talk. A command is an `Args` struct whose doc is its help, and one
 //! function.
 
+mod backup;
 mod claim;
 mod client;
 mod completions;
@@ -61,6 +62,8 @@ enum Command {
     #[command(subcommand)]
     Sync(sync::SyncCommand),
     Detect(detect::DetectArguments),
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     Doctor(doctor::DoctorArguments),
     Claim(claim::ClaimArguments),
     #[command(subcommand)]
@@ -119,6 +122,7 @@ async fn run(mut context: Context, command: Command) -> Result<ExitCode, Failure
         Command::List(arguments) => workspace::list(&mut context, &arguments).await,
         Command::Sync(command) => sync::run(&mut context, command).await,
         Command::Detect(arguments) => detect::run(&context, &arguments),
+        Command::Backup(command) => backup::run(&mut context, command).await,
         Command::Doctor(arguments) => doctor::run(&mut context, &arguments).await,
         Command::Claim(arguments) => claim::run(&mut context, &arguments).await,
         Command::Token(command) => token::run(&mut context, command).await,

@@ -33,7 +33,7 @@ pub async fn run(context: &Context, _arguments: &ServeArguments) -> Result<ExitC
     let token = CancellationToken::new();
     let mut signals = TaskGroup::new("signals", &token);
     signals.spawn("signals", until_told(token.clone())?);
-    let ended = node::run(settings, token.clone()).await;
+    let ended = node::run(settings, &environment, token.clone()).await;
     token.cancel();
     signals.close(CLOSE).await;
     ended.map_err(|error| Failure::of(&error))?;

@@ -37,6 +37,12 @@ pub enum Error {
         /// As given.
         text: String,
     },
+    /// Destinations of backups are described wrongly.
+    #[error("the backups cannot be set up: {}", problems.join("; "))]
+    Backup {
+        /// All that is wrong.
+        problems: Vec<String>,
+    },
     /// The one-time claim cannot be made.
     #[error(transparent)]
     Claim(#[from] api::auth::Error),
@@ -50,7 +56,7 @@ impl fault::Explain for Error {
             Self::Door(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Claim(error) => error.kind(),
-            Self::Range { .. } => fault::Kind::Invalid,
+            Self::Range { .. } | Self::Backup { .. } => fault::Kind::Invalid,
         }
     }
 
@@ -65,6 +71,9 @@ impl fault::Explain for Error {
             Self::Door(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Claim(error) => error.hint(),
+            Self::Backup { .. } => {
+                Some("correct `backup` in the settings: see config/defaults.yaml".to_owned())
+            }
             Self::Range { .. } => Some("write it like `10.213.0.0/16`".to_owned()),
         }
     }

@@ -8,6 +8,7 @@ mod lock;
 mod sample;
 mod settings;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
+use crate::backup;
+use crate::backup::Backups;
 use crate::base::backoff::Backoff;
 use crate::base::clock;
 use crate::base::door;
@@ -54,7 +57,11 @@ const CONTROL: Door =
 ///
 /// # Errors
 /// When it cannot start; everything is reserved before anything serves.
-pub async fn run(config: config::Settings, token: CancellationToken) -> Result<(), Error> {
+pub async fn run(
+    config: config::Settings,
+    environment: &[(String, String)],
+    token: CancellationToken,
+) -> Result<(), Error> {
     let home = Home::new(&config.home);
     for directory in [home.root(), config.workspaces_dir.as_path()] {
         std::fs::create_dir_all(directory)
@@ -77,11 +84,20 @@ pub async fn run(config: config::Settings, token: CancellationToken) -> Result<(
     let mut tasks = TaskGroup::new("node", &token);
     let workspaces =
         Workspaces::new(store.clone(), Arc::clone(&engine), home.clone(), config.workspaces_dir.clone());
+    let (folders, sources) = watch::channel(Vec::new());
+    tasks.spawn(
+        "backup sources",
+        publish_sources(workspaces.clone(), config.workspaces_dir.clone(), folders, tasks.token()),
+    );
+    let settings = settings::backup(&config, environment)?;
+    let backups = Backups::new(settings, node.to_string(), home.clone(), sources, tasks.token());
+    tasks.spawn("backups", backups.clone().follow_schedules(tasks.token()));
     let doctor = doctor_subject(&config, &engine, &home, &node);
     let (vitals, looking) = vitals::prepare(doctor.clone());
     tasks.spawn("vitals", looking.run(tasks.token()));
     let api = api::Api::new(api::Parts {
         workspaces: workspaces.clone(),
+        backups,
         engine: Arc::clone(&engine),
         store: store.clone(),
         home: home.clone(),
@@ -156,6 +172,38 @@ fn doctor_subject(
         images: settings::images_path(config),
         node: Some(node.clone()),
         serving: true,
+    }
+}
+
+/// Says which folders there are to back up whenever a view changes.
+async fn publish_sources(
+    workspaces: Workspaces,
+    directory: PathBuf,
+    sources: watch::Sender<Vec<backup::Workspace>>,
+    token: CancellationToken,
+) {
+    let mut views = workspaces.views();
+    loop {
+        let current: Vec<backup::Workspace> = views
+            .borrow_and_update()
+            .iter()
+            .filter(|view| view.folder_present)
+            .map(|view| backup::Workspace {
+                id: view.id.to_string(),
+                folder: view.folder.clone(),
+                path: directory.join(&view.folder),
+            })
+            .collect();
+        sources.send_if_modified(|before| {
+            let other = *before != current;
+            *before = current;
+            other
+        });
+        tokio::select! {
+            // Cancel-safe: each arm only waits.
+            () = token.cancelled() => return,
+            changed = views.changed() => if changed.is_err() { return },
+        }
     }
 }
 

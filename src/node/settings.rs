@@ -1,5 +1,6 @@
 //! Every room's settings, composed from the node's configuration.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -8,6 +9,13 @@ use nexus_agent::versions;
 use nexus_agent::watch;
 
 use crate::api;
+use crate::backup;
+use crate::backup::destination;
+use crate::backup::destination::Description;
+use crate::backup::objects::Patience;
+use crate::backup::walk::Selection;
+use crate::base::fault;
+use crate::base::sealed::Sealed;
 use crate::compose;
 use crate::compose::Subnet;
 use crate::config;
@@ -106,6 +114,67 @@ pub fn router(config: &config::Settings) -> router::Settings {
         base_hosts: config.web_hosts.clone(),
         control_port: config.control_listen.port(),
         drop_into: config.workspaces_dir.display().to_string(),
+    }
+}
+
+/// The backups' settings. Credentials and passwords are taken from their files and from the environment.
+///
+/// # Errors
+/// All that is wrong with a destination.
+pub fn backup(
+    config: &config::Settings,
+    environment: &[(String, String)],
+) -> Result<backup::Settings, Error> {
+    let mut destinations = Vec::new();
+    let mut problems = Vec::new();
+    let mut passwords = BTreeMap::new();
+    for (name, words) in &config.backup_destinations {
+        let credentials = match words.get("credentials") {
+            Some(path) => credentials_of_file(name, path).map_err(|wrong| problems.push(wrong)).ok(),
+            None => destination::credentials_of_environment(name, environment),
+        };
+        let description = Description {
+            name,
+            words,
+            home: &config.home,
+            schedule: &config.backup_schedule,
+            zone: &config.backup_time_zone,
+            keep: &config.backup_keep,
+            credentials,
+        };
+        match description.read() {
+            Ok(read) => destinations.push(read),
+            Err(wrong) => problems.extend(wrong),
+        }
+        let variable = format!("NEXUS_BACKUP_{}_PASSWORD", name.replace('-', "_").to_uppercase());
+        if let Some((_, password)) =
+            environment.iter().find(|(set, value)| *set == variable && !value.is_empty())
+        {
+            passwords.insert(name.clone(), Sealed::new(password.clone()));
+        }
+    }
+    if !problems.is_empty() {
+        let said: Vec<String> = problems.iter().map(|wrong| fault::chain(wrong).to_string()).collect();
+        return Err(Error::Backup { problems: said });
+    }
+    let selection =
+        Selection { git: config.backup_git, exclude: config.backup_exclude.clone(), measure: false };
+    Ok(backup::Settings {
+        directory: config.workspaces_dir.clone(),
+        destinations,
+        selection,
+        patience: Patience::default(),
+        passwords,
+    })
+}
+
+fn credentials_of_file(name: &str, path: &str) -> Result<destination::Credentials, destination::Wrong> {
+    let (name, path) = (name.to_owned(), PathBuf::from(path));
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            destination::parse_credentials(&text).ok_or(destination::Wrong::Credentials { name, path })
+        }
+        Err(error) => Err(destination::Wrong::CredentialsFile { name, path, reason: error.to_string() }),
     }
 }
 

@@ -33,21 +33,21 @@ async fn nexus(home: &Path, arguments: &[&str]) -> Output {
 }
 
 impl TestApi {
-    async fn nexus(&self, arguments: &[&str]) -> Output {
+    pub async fn nexus(&self, arguments: &[&str]) -> Output {
         nexus(self.socket.parent().unwrap(), arguments).await
     }
 
-    async fn json(&self, arguments: &[&str]) -> Value {
+    pub async fn json(&self, arguments: &[&str]) -> Value {
         let output = self.nexus(&[&["--json"], arguments].concat()).await;
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
     }
 }
 
-fn out(output: &Output) -> String {
+pub fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn talk(output: &Output) -> String {
+pub fn talk(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 

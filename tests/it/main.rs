@@ -9,6 +9,7 @@
 mod agent;
 mod api;
 mod appliance;
+mod backup;
 mod browser;
 mod cli;
 mod compose;

@@ -1,5 +1,6 @@
 //! The routes: each with its access, the handlers in one file per noun.
 
+pub mod backup;
 pub mod claim;
 pub mod events;
 pub mod logs;
@@ -58,6 +59,12 @@ pub fn router(api: &Api) -> (Vec<Route>, Router) {
         .add(read, "GET", "/api/v1/workspaces/{id}/sync/versions", sync::versions)
         .add(write, "POST", "/api/v1/workspaces/{id}/sync/undo", sync::undo)
         .add(read, "GET", "/api/v1/workspaces/{id}/sync/trace", sync::trace)
+        .add(read, "GET", "/api/v1/backup", backup::status)
+        .add(write, "POST", "/api/v1/backup/runs", backup::run)
+        .add(read, "GET", "/api/v1/backup/snapshots", backup::snapshots)
+        .add(write, "POST", "/api/v1/backup/restores", backup::restore)
+        .add(write, "POST", "/api/v1/backup/verifications", backup::verify)
+        .add(admin, "GET", "/api/v1/backup/recovery", backup::recovery)
         .add(admin, "GET", "/api/v1/tokens", tokens::list)
         .add(admin, "POST", "/api/v1/tokens", tokens::create)
         .add(admin, "DELETE", "/api/v1/tokens/{id}", tokens::revoke)

@@ -9,6 +9,8 @@ use std::time::Duration;
 use nexus::api;
 use nexus::api::Api;
 use nexus::api::door::Route;
+use nexus::backup;
+use nexus::backup::Backups;
 use nexus::base::clock;
 use nexus::base::home::Home;
 use nexus::base::ids::NodeId;
@@ -42,6 +44,8 @@ pub struct TestApi {
     pub address: SocketAddr,
     pub socket: PathBuf,
     pub directory: PathBuf,
+    /// What backups take for the workspaces there are.
+    pub sources: tokio::sync::watch::Sender<Vec<backup::Workspace>>,
     closing: CancellationToken,
     tasks: TaskGroup,
     _temp: TempDir,
@@ -125,7 +129,10 @@ impl TestApi {
         };
         let workspaces = Workspaces::new(store.clone(), engine.clone(), home.clone(), directory.clone());
         let (facts_id, store_again) = (facts.id.clone(), store.clone());
-        let parts = api::Parts { workspaces, engine, store, home: home.clone(), settings, facts, doctor };
+        let (sources, known) = tokio::sync::watch::channel(Vec::new());
+        let backups = backups(temp.path(), &directory, &home, known, &closing);
+        let parts =
+            api::Parts { workspaces, backups, engine, store, home: home.clone(), settings, facts, doctor };
         let api = Api::new(parts);
         api.tokens().ensure_claim().await.unwrap();
         let mut tasks = TaskGroup::new("test", &closing);
@@ -141,7 +148,7 @@ impl TestApi {
         let local = api::listen::bind_local(&home.socket()).unwrap();
         tasks.spawn("control", api::listen::serve_control(listener, router.clone(), tasks.token()));
         tasks.spawn("local", api::listen::serve_local(local, router, tasks.token()));
-        Self { api, routes, address, socket: home.socket(), directory, closing, tasks, _temp: temp }
+        Self { api, routes, address, socket: home.socket(), directory, sources, closing, tasks, _temp: temp }
     }
 
     pub async fn close(self) {
@@ -172,6 +179,34 @@ impl TestApi {
     pub async fn raw(&self, request: &str) -> Answer {
         exchange(TcpStream::connect(self.address).await.unwrap(), request.as_bytes()).await
     }
+}
+
+/// One destination: a folder beside the home.
+fn backups(
+    root: &Path,
+    directory: &Path,
+    home: &Home,
+    known: tokio::sync::watch::Receiver<Vec<backup::Workspace>>,
+    closing: &CancellationToken,
+) -> Backups {
+    let words = [("url".to_owned(), root.join("backups").display().to_string())].into();
+    let description = backup::destination::Description {
+        name: "local",
+        words: &words,
+        home: home.root(),
+        schedule: "never",
+        zone: "UTC",
+        keep: "last=3",
+        credentials: None,
+    };
+    let settings = backup::Settings {
+        directory: directory.to_owned(),
+        destinations: vec![description.read().unwrap()],
+        selection: backup::walk::Selection::default(),
+        patience: backup::objects::Patience::default(),
+        passwords: std::collections::BTreeMap::new(),
+    };
+    Backups::new(settings, "node".to_owned(), home.clone(), known, closing.clone())
 }
 
 fn workspace_settings(root: &Path) -> workspace::Settings {

@@ -31,10 +31,12 @@ const CREATE: &str = r#"{"name":"Not A Name"}"#;
 const RUN: &str = r#"{"argv":["true"]}"#;
 const KEEP: &str = r#"{"keep":"host"}"#;
 const UNDO: &str = r#"{"path":"a"}"#;
+const NOWHERE: &str = r#"{"destination":"nowhere"}"#;
+const NOBODY: &str = r#"{"workspace":"nobody"}"#;
 const TOKEN: &str = r#"{"label":"x","scope":"none"}"#;
 
 /// route, [without a token, read, write, admin, local socket]
-const MATRIX: [Row; 40] = [
+const MATRIX: [Row; 46] = [
     row("GET /", [200, 200, 200, 200, 200]),
     row("GET /style.css", [200, 200, 200, 200, 200]),
     row("GET /health", [200, 200, 200, 200, 200]),
@@ -65,6 +67,12 @@ const MATRIX: [Row; 40] = [
     row("GET /api/v1/workspaces/{id}/sync/versions", [401, 404, 404, 404, 404]),
     row_with("POST /api/v1/workspaces/{id}/sync/undo", UNDO, [401, 403, 404, 404, 404]),
     row("GET /api/v1/workspaces/{id}/sync/trace", [401, 400, 400, 400, 400]),
+    row("GET /api/v1/backup", [401, 200, 200, 200, 200]),
+    row_with("POST /api/v1/backup/runs", NOWHERE, [401, 403, 404, 404, 404]),
+    row("GET /api/v1/backup/snapshots", [401, 200, 200, 200, 200]),
+    row_with("POST /api/v1/backup/restores", NOBODY, [401, 403, 404, 404, 404]),
+    row_with("POST /api/v1/backup/verifications", NOWHERE, [401, 403, 404, 404, 404]),
+    row("GET /api/v1/backup/recovery", [401, 403, 403, 400, 400]),
     row("GET /api/v1/tokens", [401, 403, 403, 200, 200]),
     row_with("POST /api/v1/tokens", TOKEN, [401, 403, 403, 400, 400]),
     row("DELETE /api/v1/tokens/{id}", [401, 403, 403, 404, 404]),

@@ -1,0 +1,215 @@
+//! Backups: how they are, one now, what there is, bringing it back, proving it.
+
+use axum::Json;
+use axum::extract::State;
+
+use crate::api::Api;
+use crate::api::input::Input;
+use crate::api::input::Params;
+use crate::api::problem::Problem;
+use crate::api::wire;
+use crate::api::wire_backup;
+use crate::backup;
+use crate::backup::control;
+use crate::backup::recover;
+use crate::backup::repository;
+use crate::backup::trouble::Trouble;
+use crate::backup::walk::Named;
+use crate::base::fault::Explain as _;
+
+/// How each destination is.
+#[utoipa::path(get, path = "/api/v1/backup", tag = "backup", responses(
+    (status = 200, body = wire_backup::BackupStatus), (status = "4XX", body = wire::Failure)))]
+pub async fn status(State(api): State<Api>) -> Json<wire_backup::BackupStatus> {
+    let statuses = api.backups().statuses();
+    let destinations = statuses.borrow().iter().map(destination).collect();
+    Json(wire_backup::BackupStatus { destinations })
+}
+
+/// Backs up now and says what became of it, or with `dry_run` what would be taken.
+#[utoipa::path(post, path = "/api/v1/backup/runs", tag = "backup", request_body = wire_backup::RunBackup, responses(
+    (status = 200, body = wire_backup::BackupRuns), (status = "4XX", body = wire::Failure)))]
+pub async fn run(
+    State(api): State<Api>,
+    Input(request): Input<wire_backup::RunBackup>,
+) -> Result<Json<wire_backup::BackupRuns>, Problem> {
+    let runs = if request.dry_run {
+        let outcomes = api.backups().plan(request.workspace.as_deref()).await?;
+        let run = control::Run { destination: String::new(), outcomes, failure: None, forgotten: 0 };
+        vec![run]
+    } else {
+        api.backups().run(request.destination.as_deref(), request.workspace.as_deref()).await?
+    };
+    Ok(Json(wire_backup::BackupRuns { dry_run: request.dry_run, runs: runs.iter().map(shown_run).collect() }))
+}
+
+/// The snapshots there are.
+#[utoipa::path(get, path = "/api/v1/backup/snapshots", tag = "backup", params(wire_backup::SnapshotsOf), responses(
+    (status = 200, body = wire_backup::SnapshotList), (status = "4XX", body = wire::Failure)))]
+pub async fn snapshots(
+    State(api): State<Api>,
+    Params(of): Params<wire_backup::SnapshotsOf>,
+) -> Result<Json<wire_backup::SnapshotList>, Problem> {
+    let names = of.destination.clone().map_or_else(|| api.backups().destinations(), |name| vec![name]);
+    let mut list = wire_backup::SnapshotList { snapshots: Vec::new(), problems: Vec::new() };
+    for name in names {
+        match api.backups().snapshots(&name).await {
+            Ok(found) => {
+                let wanted = |one: &&repository::Snapshot| {
+                    of.workspace.as_ref().is_none_or(|only| *only == one.folder)
+                };
+                list.snapshots.extend(found.iter().filter(wanted).map(|one| snapshot(&name, one)));
+            }
+            // One destination that does not answer hides no other.
+            Err(backup::Error::Trouble(trouble)) if of.destination.is_none() => {
+                list.problems.push(problem(&trouble))
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Json(list))
+}
+
+/// Brings a workspace's folder back, or says what that would do.
+#[utoipa::path(post, path = "/api/v1/backup/restores", tag = "backup", request_body = wire_backup::RestoreBackup, responses(
+    (status = 200, body = wire_backup::Restored), (status = "4XX", body = wire::Failure)))]
+pub async fn restore(
+    State(api): State<Api>,
+    Input(request): Input<wire_backup::RestoreBackup>,
+) -> Result<Json<wire_backup::Restored>, Problem> {
+    let at = request.point_in_time.as_deref().map(recover::parse_time).transpose()?;
+    let dry_run = request.dry_run;
+    let done = api.backups().restore(recover::Request {
+        destination: request.destination,
+        folder: request.workspace,
+        snapshot: request.snapshot,
+        at,
+        to: request.to,
+        merge: request.merge,
+        paths: request.paths,
+        dry_run,
+    });
+    let done = done.await?;
+    let mut failed = Vec::new();
+    note(&mut failed, "failed", &done.failed);
+    Ok(Json(wire_backup::Restored {
+        dry_run,
+        snapshot: snapshot(&done.destination, &done.snapshot),
+        to: done.to.display().to_string(),
+        added: done.added,
+        replaced: done.replaced,
+        unchanged: done.left,
+        bytes: done.bytes,
+        failed_total: done.failed.total,
+        failed,
+        kept_aside: done.aside.map(|path| path.display().to_string()),
+    }))
+}
+
+/// Proves that what is stored is whole.
+#[utoipa::path(post, path = "/api/v1/backup/verifications", tag = "backup", request_body = wire_backup::VerifyBackup, responses(
+    (status = 200, body = wire_backup::Verified), (status = "4XX", body = wire::Failure)))]
+pub async fn verify(
+    State(api): State<Api>,
+    Input(request): Input<wire_backup::VerifyBackup>,
+) -> Result<Json<wire_backup::Verified>, Problem> {
+    let findings = api.backups().verify(&request.destination, request.read_data).await?;
+    Ok(Json(wire_backup::Verified { whole: findings.is_empty(), findings }))
+}
+
+/// The recovery password of a destination.
+#[utoipa::path(get, path = "/api/v1/backup/recovery", tag = "backup", params(wire_backup::RecoveryOf), responses(
+    (status = 200, body = wire_backup::Recovery), (status = "4XX", body = wire::Failure)))]
+pub async fn recovery(
+    State(api): State<Api>,
+    Params(of): Params<wire_backup::RecoveryOf>,
+) -> Result<Json<wire_backup::Recovery>, Problem> {
+    let password = api.backups().recovery(&of.destination).await?;
+    let statuses = api.backups().statuses();
+    let place = statuses.borrow().iter().find(|one| one.name == of.destination).map(|one| one.place.clone());
+    Ok(Json(wire_backup::Recovery {
+        destination: of.destination,
+        place: place.unwrap_or_default(),
+        password: password.reveal().clone(),
+    }))
+}
+
+fn destination(status: &control::Status) -> wire_backup::Destination {
+    let running = |running: &control::Running| wire_backup::BackupProgress {
+        since: running.since.to_string(),
+        workspaces_done: running.workspaces.0,
+        workspaces_total: running.workspaces.1,
+        bytes: running.bytes,
+    };
+    wire_backup::Destination {
+        name: status.name.clone(),
+        place: status.place.clone(),
+        form: status.form.to_string(),
+        last_run: status.past.begun.map(|time| time.to_string()),
+        last_success: status.past.succeeded.map(|time| time.to_string()),
+        next_run: status.next.map(|time| time.to_string()),
+        failures: status.past.failures,
+        alert: status.alert,
+        problem: status.failure.as_ref().map(problem),
+        running: status.running.as_ref().map(running),
+    }
+}
+
+fn problem(trouble: &Trouble) -> wire_backup::BackupProblem {
+    wire_backup::BackupProblem {
+        cause: trouble.cause.word().to_owned(),
+        message: trouble.to_string(),
+        hint: trouble.hint(),
+    }
+}
+
+fn shown_run(run: &control::Run) -> wire_backup::BackupRun {
+    wire_backup::BackupRun {
+        destination: run.destination.clone(),
+        workspaces: run.outcomes.iter().map(backed_up).collect(),
+        problem: run.failure.as_ref().map(problem),
+        forgotten: run.forgotten,
+    }
+}
+
+fn backed_up(outcome: &control::Outcome) -> wire_backup::BackedUp {
+    let report = &outcome.report;
+    let mut notes = Vec::new();
+    note(&mut notes, "unreadable", &report.unreadable);
+    note(&mut notes, "changed", &report.changed);
+    note(&mut notes, "odd", &report.odd);
+    note(&mut notes, "large", &report.large);
+    let saved = outcome.saved.as_ref();
+    wire_backup::BackedUp {
+        workspace: outcome.folder.clone(),
+        snapshot: saved.and_then(|saved| saved.snapshot.clone()),
+        failure: outcome.failure.clone(),
+        files: report.files,
+        bytes: report.bytes,
+        changed_files: saved.map_or(0, |saved| saved.new + saved.changed),
+        stored_bytes: saved.map_or(0, |saved| saved.stored),
+        left_out: report.left_out,
+        left_out_bytes: report.left_out_bytes,
+        notes,
+    }
+}
+
+fn note(notes: &mut Vec<wire_backup::BackupNote>, kind: &str, named: &Named) {
+    notes.extend(named.listed.iter().map(|(path, text)| wire_backup::BackupNote {
+        kind: kind.to_owned(),
+        path: path.clone(),
+        text: text.clone(),
+    }));
+}
+
+fn snapshot(destination: &str, one: &repository::Snapshot) -> wire_backup::Snapshot {
+    wire_backup::Snapshot {
+        id: one.id.clone(),
+        destination: destination.to_owned(),
+        time: one.time.to_string(),
+        workspace: one.folder.clone(),
+        node: one.host.clone(),
+        files: one.files,
+        bytes: one.bytes,
+    }
+}

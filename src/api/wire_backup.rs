@@ -1,0 +1,270 @@
+//! What crosses the control port about backups. The rules of `wire` hold.
+
+use serde::Deserialize;
+use serde::Serialize;
+use utoipa::IntoParams;
+use utoipa::ToSchema;
+
+/// How backups are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackupStatus {
+    /// Where they go.
+    pub destinations: Vec<Destination>,
+}
+
+/// How a destination is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Destination {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub place: String,
+    /// `incremental` or `mirror`.
+    pub form: String,
+    /// RFC 3339; when the last run began.
+    pub last_run: Option<String>,
+    /// RFC 3339; when the last run that saved everything began.
+    pub last_success: Option<String>,
+    /// RFC 3339; absent when nothing runs by itself.
+    pub next_run: Option<String>,
+    /// Runs that failed since the last success.
+    pub failures: u32,
+    /// Whether so many runs were missed that someone should look.
+    pub alert: bool,
+    /// What the last run failed with.
+    pub problem: Option<BackupProblem>,
+    /// What is going on there now.
+    pub running: Option<BackupProgress>,
+}
+
+/// What is wrong at a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackupProblem {
+    /// For programs: `unreachable`, `denied`, `clock`, `full`, ...
+    pub cause: String,
+    /// For people.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackupProgress {
+    /// RFC 3339.
+    pub since: String,
+    /// Workspaces that are done.
+    pub workspaces_done: usize,
+    /// All of them.
+    pub workspaces_total: usize,
+    /// Bytes read so far.
+    pub bytes: u64,
+}
+
+/// Asks for a backup now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunBackup {
+    /// To which destination; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// Of which workspace, by its folder's name; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<String>,
+    /// Whether only to say what would be taken and what is left out.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What became of a backup, or would.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackupRuns {
+    /// Whether nothing was written.
+    pub dry_run: bool,
+    /// At each destination; one without a name for a dry run.
+    pub runs: Vec<BackupRun>,
+}
+
+/// What became of a backup at one destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackupRun {
+    /// The destination; empty for a dry run.
+    pub destination: String,
+    /// Each workspace.
+    pub workspaces: Vec<BackedUp>,
+    /// Why it ended early.
+    pub problem: Option<BackupProblem>,
+    /// Snapshots forgotten by the rules of what to keep.
+    pub forgotten: usize,
+}
+
+/// What became of one workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackedUp {
+    /// Its folder's name.
+    pub workspace: String,
+    /// The new snapshot; absent when nothing changed, or nothing was saved.
+    pub snapshot: Option<String>,
+    /// Why it was not saved.
+    pub failure: Option<String>,
+    /// Files taken.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that are new or changed.
+    pub changed_files: u64,
+    /// Bytes that were stored for it, compressed.
+    pub stored_bytes: u64,
+    /// Entries left out by rules.
+    pub left_out: u64,
+    /// Their bytes, as far as they were measured.
+    pub left_out_bytes: u64,
+    /// What its owner should know: unreadable, changed while read, odd or large files.
+    pub notes: Vec<BackupNote>,
+}
+
+/// Something about a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackupNote {
+    /// `unreadable`, `changed`, `odd`, `large`.
+    pub kind: String,
+    /// The file.
+    pub path: String,
+    /// More about it.
+    pub text: String,
+}
+
+/// Which snapshots to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct SnapshotsOf {
+    /// At which destination; all when absent.
+    #[serde(default)]
+    pub destination: Option<String>,
+    /// Of which workspace, by its folder's name; all when absent.
+    #[serde(default)]
+    pub workspace: Option<String>,
+}
+
+/// Snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotList {
+    /// The oldest first, by destination.
+    pub snapshots: Vec<Snapshot>,
+    /// Destinations that could not be asked.
+    pub problems: Vec<BackupProblem>,
+}
+
+/// A snapshot of one workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: String,
+    /// Where it is.
+    pub destination: String,
+    /// RFC 3339.
+    pub time: String,
+    /// The workspace's folder.
+    pub workspace: String,
+    /// The node that took it.
+    pub node: String,
+    /// Files in it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Asks for a workspace back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreBackup {
+    /// The workspace, by its folder's name.
+    pub workspace: String,
+    /// From where; the first destination that has it when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// The beginning of a snapshot's id; the newest that fits when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// As it was then: `2024-01-15 10:30:00` (UTC) or RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point_in_time: Option<String>,
+    /// Under another folder name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Into a folder that is there: adds and updates, removes nothing, keeps aside what it replaces.
+    #[serde(default)]
+    pub merge: bool,
+    /// Only these paths.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// Whether only to say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a restore did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Restored {
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// The folder.
+    pub to: String,
+    /// Things that are new there.
+    pub added: u64,
+    /// Things that are replaced.
+    pub replaced: u64,
+    /// Things that are the same already.
+    pub unchanged: u64,
+    /// Bytes of the files written.
+    pub bytes: u64,
+    /// Things that could not be restored.
+    pub failed_total: u64,
+    /// The first of them.
+    pub failed: Vec<BackupNote>,
+    /// Where what was replaced is kept.
+    pub kept_aside: Option<String>,
+}
+
+/// Asks for a proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyBackup {
+    /// Of which destination.
+    pub destination: String,
+    /// Whether everything stored is read, and not only looked for.
+    #[serde(default)]
+    pub read_data: bool,
+}
+
+/// What a proof found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Verified {
+    /// Whether all is whole.
+    pub whole: bool,
+    /// What is not.
+    pub findings: Vec<String>,
+}
+
+/// Of which destination.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RecoveryOf {
+    /// Its name.
+    pub destination: String,
+}
+
+/// What opens a destination's repository without this node.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Recovery {
+    /// The destination.
+    pub destination: String,
+    /// Where it is.
+    pub place: String,
+    /// The password, for `restic` or for another node.
+    pub password: String,
+}

@@ -1,0 +1,376 @@
+//! `nexus backup ...`: back up, see, bring back, prove.
+
+use std::io;
+use std::io::BufRead as _;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use clap::Subcommand;
+
+use super::Context;
+use super::client::segment;
+use super::failure::Failure;
+use crate::api::wire_backup;
+use crate::base::fault::Kind;
+
+/// For a request that is answered at once.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// For one that reads or writes everything there is.
+const WORK_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Back up workspaces, and bring them back
+///
+/// There is no `prune`: the release of the library this version is built on can lose data in it. Space is given back
+/// by `restic prune` with the password that `nexus backup recovery` shows.
+#[derive(Debug, Subcommand)]
+pub enum BackupCommand {
+    Status(StatusArguments),
+    Run(RunArguments),
+    List(ListArguments),
+    Restore(RestoreArguments),
+    Verify(VerifyArguments),
+    Recovery(RecoveryArguments),
+}
+
+/// Show where backups go, when the last one succeeded and when the next is due
+#[derive(Debug, Args)]
+pub struct StatusArguments {}
+
+/// Back up now
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Only this workspace
+    workspace: Option<String>,
+    /// Only to this destination
+    #[arg(long)]
+    destination: Option<String>,
+    /// Only say what would be taken and what is left out
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// List snapshots
+#[derive(Debug, Args)]
+pub struct ListArguments {
+    /// Only of this workspace
+    workspace: Option<String>,
+    /// Only at this destination
+    #[arg(long)]
+    destination: Option<String>,
+}
+
+/// Bring a workspace's folder back
+#[derive(Debug, Args)]
+pub struct RestoreArguments {
+    /// The workspace, as `nexus backup list` shows it
+    workspace: String,
+    /// Only these paths of it
+    paths: Vec<String>,
+    /// From this destination
+    #[arg(long)]
+    destination: Option<String>,
+    /// From this snapshot: the beginning of its id
+    #[arg(long)]
+    snapshot: Option<String>,
+    /// As it was then, such as "2024-01-15 10:30:00" (UTC)
+    #[arg(long, value_name = "TIME")]
+    point_in_time: Option<String>,
+    /// Under another name
+    #[arg(long, value_name = "NAME")]
+    to: Option<String>,
+    /// What to do with a folder that is there: merge adds and updates, and removes nothing
+    #[arg(long, value_parser = ["merge"])]
+    mode: Option<String>,
+    /// Only show the plan
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Prove that what is stored is whole
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// The destination
+    destination: String,
+    /// Read everything that is stored, and not only look for it
+    #[arg(long)]
+    read_data: bool,
+}
+
+/// Show the password that opens a destination without this node
+#[derive(Debug, Args)]
+pub struct RecoveryArguments {
+    /// The destination
+    destination: String,
+}
+
+/// Runs one of them.
+pub async fn run(context: &mut Context, command: BackupCommand) -> Result<ExitCode, Failure> {
+    match command {
+        BackupCommand::Status(_) => status(context).await,
+        BackupCommand::Run(arguments) => back_up(context, arguments).await,
+        BackupCommand::List(arguments) => list(context, &arguments).await,
+        BackupCommand::Restore(arguments) => restore(context, arguments).await,
+        BackupCommand::Verify(arguments) => verify(context, arguments).await,
+        BackupCommand::Recovery(arguments) => recovery(context, &arguments).await,
+    }
+}
+
+async fn status(context: &mut Context) -> Result<ExitCode, Failure> {
+    let status: wire_backup::BackupStatus = context.client.get("/api/v1/backup").await?;
+    if context.screen.json {
+        context.screen.value(&status)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let or = |time: &Option<String>, none: &str| time.clone().unwrap_or_else(|| none.to_owned());
+    let row = |one: &wire_backup::Destination| {
+        let state = match (&one.running, &one.problem, one.alert) {
+            (Some(running), ..) => {
+                format!("running ({} of {})", running.workspaces_done, running.workspaces_total)
+            }
+            (_, Some(problem), _) => format!("failed: {}", problem.message),
+            (.., true) => "overdue".to_owned(),
+            _ => "ok".to_owned(),
+        };
+        vec![
+            one.name.clone(),
+            one.form.clone(),
+            one.place.clone(),
+            or(&one.last_success, "never"),
+            or(&one.next_run, "-"),
+            state,
+        ]
+    };
+    let rows: Vec<_> = status.destinations.iter().map(row).collect();
+    context.screen.table(&["NAME", "FORM", "PLACE", "LAST SUCCESS", "NEXT", "STATE"], &rows)?;
+    for hint in status.destinations.iter().filter_map(|one| one.problem.as_ref()?.hint.as_ref()) {
+        context.screen.say(&format!("hint: {hint}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn back_up(context: &mut Context, arguments: RunArguments) -> Result<ExitCode, Failure> {
+    let request = wire_backup::RunBackup {
+        destination: arguments.destination,
+        workspace: arguments.workspace,
+        dry_run: arguments.dry_run,
+    };
+    let done: wire_backup::BackupRuns =
+        context.client.call("POST", "/api/v1/backup/runs", Some(&request), WORK_TIME).await?;
+    let whole = done.runs.iter().all(|run| {
+        run.problem.is_none() && run.workspaces.iter().all(|workspace| workspace.failure.is_none())
+    });
+    if context.screen.json {
+        context.screen.value(&done)?;
+    } else {
+        for run in &done.runs {
+            print_run(context, run, done.dry_run)?;
+        }
+    }
+    if whole {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let hint = done.runs.iter().find_map(|run| run.problem.as_ref()?.hint.clone());
+    let failure = Failure::new(Kind::Unavailable, "not everything was backed up");
+    Err(match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    })
+}
+
+fn print_run(context: &Context, run: &wire_backup::BackupRun, dry_run: bool) -> io::Result<()> {
+    let at = if dry_run { String::new() } else { format!("{}: ", run.destination) };
+    if let Some(problem) = &run.problem {
+        context.screen.say(&format!("{at}{}", problem.message));
+    }
+    for one in &run.workspaces {
+        let taken = format!("{} files, {}", one.files, bytes(one.bytes));
+        let out = format!("{} left out", bytes(one.left_out_bytes));
+        let line = match (&one.failure, &one.snapshot) {
+            (Some(failure), _) => format!("{at}`{}` was not backed up: {failure}", one.workspace),
+            _ if dry_run => format!("`{}`: {taken}, {out}", one.workspace),
+            (_, Some(id)) => format!(
+                "{at}`{}`: {taken}, {} changed, {} stored, snapshot {}",
+                one.workspace,
+                one.changed_files,
+                bytes(one.stored_bytes),
+                short(id)
+            ),
+            (_, None) => format!("{at}`{}`: nothing has changed", one.workspace),
+        };
+        context.screen.line(&line)?;
+        for note in &one.notes {
+            context.screen.line(&format!("  {}: {} ({})", note.kind, note.path, note.text))?;
+        }
+    }
+    Ok(())
+}
+
+async fn list(context: &mut Context, arguments: &ListArguments) -> Result<ExitCode, Failure> {
+    let parts = [("destination", &arguments.destination), ("workspace", &arguments.workspace)];
+    let query: Vec<String> = parts
+        .iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_ref()?))))
+        .collect();
+    let path = format!("/api/v1/backup/snapshots?{}", query.join("&"));
+    let list: wire_backup::SnapshotList = context.client.call("GET", &path, None::<&()>, WORK_TIME).await?;
+    if context.screen.json {
+        context.screen.value(&list)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let row = |one: &wire_backup::Snapshot| {
+        vec![
+            short(&one.id).to_owned(),
+            one.time.clone(),
+            one.workspace.clone(),
+            one.destination.clone(),
+            one.files.to_string(),
+            bytes(one.bytes),
+        ]
+    };
+    let rows: Vec<_> = list.snapshots.iter().map(row).collect();
+    context.screen.table(&["ID", "TIME", "WORKSPACE", "DESTINATION", "FILES", "SIZE"], &rows)?;
+    for problem in &list.problems {
+        context.screen.say(&problem.message);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn restore(context: &mut Context, arguments: RestoreArguments) -> Result<ExitCode, Failure> {
+    let mut request = wire_backup::RestoreBackup {
+        workspace: arguments.workspace,
+        destination: arguments.destination,
+        snapshot: arguments.snapshot,
+        point_in_time: arguments.point_in_time,
+        to: arguments.to,
+        merge: arguments.mode.is_some(),
+        paths: arguments.paths,
+        dry_run: true,
+    };
+    let path = "/api/v1/backup/restores";
+    let plan: wire_backup::Restored = context.client.call("POST", path, Some(&request), WORK_TIME).await?;
+    if arguments.dry_run {
+        if context.screen.json {
+            context.screen.value(&plan)?;
+        } else {
+            context.screen.line(&sentence(&plan, "would be"))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !arguments.yes {
+        ask(context, &plan)?;
+    }
+    // What was shown is what is restored, whatever has been backed up since.
+    request.destination = Some(plan.snapshot.destination.clone());
+    request.snapshot = Some(plan.snapshot.id.clone());
+    request.dry_run = false;
+    let done: wire_backup::Restored = context.client.call("POST", path, Some(&request), WORK_TIME).await?;
+    if context.screen.json {
+        context.screen.value(&done)?;
+    } else {
+        context.screen.say(&sentence(&done, "were"));
+        if let Some(aside) = &done.kept_aside {
+            context.screen.say(&format!("what was replaced is in {aside}"));
+        }
+        for note in &done.failed {
+            context.screen.line(&format!("failed: {} ({})", note.path, note.text))?;
+        }
+    }
+    if done.failed_total == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Failure::new(Kind::Unavailable, format!("{} things could not be restored", done.failed_total))
+        .hint("another destination or an older snapshot may have them: see `nexus backup list`"))
+}
+
+fn sentence(done: &wire_backup::Restored, verb: &str) -> String {
+    format!(
+        "{} things {verb} added and {} replaced ({}), {} are the same; in {}, from snapshot {} of {} at `{}`",
+        done.added,
+        done.replaced,
+        bytes(done.bytes),
+        done.unchanged,
+        done.to,
+        short(&done.snapshot.id),
+        done.snapshot.time,
+        done.snapshot.destination
+    )
+}
+
+fn ask(context: &Context, plan: &wire_backup::Restored) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(Kind::Denied, "restoring needs a yes, and there is nobody to ask")
+            .hint("add `--yes`, or `--dry-run` to see what would be done"));
+    }
+    context.screen.say(&sentence(plan, "would be"));
+    context.screen.say("Restore it? Type `yes`:");
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    if answer.trim() == "yes" { Ok(()) } else { Err(Failure::new(Kind::Denied, "nothing was restored")) }
+}
+
+async fn verify(context: &mut Context, arguments: VerifyArguments) -> Result<ExitCode, Failure> {
+    let request =
+        wire_backup::VerifyBackup { destination: arguments.destination, read_data: arguments.read_data };
+    let found: wire_backup::Verified =
+        context.client.call("POST", "/api/v1/backup/verifications", Some(&request), WORK_TIME).await?;
+    if context.screen.json {
+        context.screen.value(&found)?;
+    } else {
+        found.findings.iter().try_for_each(|finding| context.screen.line(finding))?;
+        if found.whole {
+            context.screen.say(&format!("all snapshots at `{}` are whole", request.destination));
+        }
+    }
+    if found.whole {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Failure::new(Kind::Conflict, format!("`{}` is damaged", request.destination))
+        .hint("a restore still brings back every file that is whole; back up to another destination now"))
+}
+
+async fn recovery(context: &mut Context, arguments: &RecoveryArguments) -> Result<ExitCode, Failure> {
+    let path = format!("/api/v1/backup/recovery?destination={}", segment(&arguments.destination));
+    let found: wire_backup::Recovery = context.client.call("GET", &path, None::<&()>, ANSWER_TIME).await?;
+    if context.screen.json {
+        context.screen.value(&found)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    context.screen.say("Print this or write it down, and keep it away from this machine. Without it nobody gets a backup back.");
+    context.screen.facts(&[
+        ("destination", Some(found.destination)),
+        ("place", Some(found.place)),
+        ("password", Some(found.password)),
+    ])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+fn bytes(count: u64) -> String {
+    let (mut whole, mut rest, mut unit) = (count, 0, "B");
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if whole < 1024 {
+            break;
+        }
+        (rest, whole, unit) = (whole % 1024 * 10 / 1024, whole / 1024, next);
+    }
+    if unit == "B" { format!("{whole} B") } else { format!("{whole}.{rest} {unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes_are_short() {
+        let shown = [0, 1023, 1024, 1_600_000, 5 << 30].map(bytes);
+        assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "5.0 GiB"]);
+    }
+}

@@ -1,0 +1,118 @@
+//! Backups through the command line: one now, the list, what a person lost comes back, and nothing is overwritten unasked.
+
+use std::path::Path;
+
+use nexus::backup::Workspace;
+
+use crate::api::harness::TestApi;
+use crate::cli::out;
+use crate::cli::talk;
+
+/// A node with one workspace.
+async fn node() -> TestApi {
+    let node = TestApi::start().await;
+    let folder = node.directory.join("shop");
+    std::fs::create_dir_all(folder.join("src")).unwrap();
+    std::fs::create_dir_all(folder.join("node_modules")).unwrap();
+    std::fs::write(folder.join("src/app.js"), "one").unwrap();
+    std::fs::write(folder.join("README.md"), "about").unwrap();
+    std::fs::write(folder.join("node_modules/big.js"), "x".repeat(100_000)).unwrap();
+    node.sources.send_replace(vec![workspace(&folder)]);
+    node
+}
+
+fn workspace(path: &Path) -> Workspace {
+    Workspace { id: "0123456789".to_owned(), folder: "shop".to_owned(), path: path.to_owned() }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_lost_comes_back() {
+    let node = node().await;
+    let folder = node.directory.join("shop");
+    let plan = node.json(&["backup", "run", "--dry-run"]).await;
+    let shop = &plan["runs"][0]["workspaces"][0];
+    assert_eq!((&shop["files"], &shop["left_out_bytes"]), (&2.into(), &100_000.into()), "{plan}");
+    assert_eq!(node.json(&["backup", "list"]).await["snapshots"], serde_json::json!([]));
+    let first = node.json(&["backup", "run"]).await;
+    assert!(first["runs"][0]["workspaces"][0]["snapshot"].is_string(), "{first}");
+    let again = node.json(&["backup", "run", "shop"]).await;
+    assert!(again["runs"][0]["workspaces"][0]["snapshot"].is_null(), "nothing has changed: {again}");
+    std::fs::write(folder.join("src/app.js"), "two, longer").unwrap();
+    node.json(&["backup", "run"]).await;
+    let list = node.json(&["backup", "list"]).await;
+    let snapshots = list["snapshots"].as_array().unwrap();
+    assert_eq!(snapshots.len(), 2, "{list}");
+
+    // The whole folder is lost.
+    std::fs::remove_dir_all(&folder).unwrap();
+    let plan = node.nexus(&["backup", "restore", "shop", "--dry-run"]).await;
+    assert!(plan.status.success() && out(&plan).contains("3 things would be added"), "{plan:?}");
+    assert!(!folder.exists(), "a plan changes nothing");
+    let refused = node.nexus(&["backup", "restore", "shop"]).await;
+    assert!(!refused.status.success() && talk(&refused).contains("needs a yes"), "{refused:?}");
+    let done = node.nexus(&["backup", "restore", "shop", "--yes"]).await;
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(read(&folder.join("src/app.js")), "two, longer");
+    assert!(!folder.join("node_modules").exists());
+
+    // Into a folder that is there: only when asked, and what is replaced is kept.
+    std::fs::write(folder.join("src/app.js"), "a later edit").unwrap();
+    std::fs::write(folder.join("src/new.js"), "mine").unwrap();
+    let refused = node.nexus(&["backup", "restore", "shop", "--yes"]).await;
+    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+    assert!(talk(&refused).contains("--mode merge"), "{refused:?}");
+    let oldest = snapshots[0]["id"].as_str().unwrap();
+    let merged = node
+        .json(&["backup", "restore", "shop", "src", "--snapshot", oldest, "--mode", "merge", "--yes"])
+        .await;
+    assert_eq!((&merged["replaced"], &merged["failed_total"]), (&1.into(), &0.into()), "{merged}");
+    assert_eq!(
+        (read(&folder.join("src/app.js")), read(&folder.join("src/new.js"))),
+        ("one".into(), "mine".into())
+    );
+    let aside = Path::new(merged["kept_aside"].as_str().unwrap());
+    assert_eq!(read(&aside.join("src/app.js")), "a later edit");
+
+    // As it was at a moment, beside it.
+    let time = snapshots[0]["time"].as_str().unwrap();
+    let there = ["backup", "restore", "shop", "--point-in-time", time, "--to", "shop-then", "--yes"];
+    node.json(&there).await;
+    assert_eq!(read(&node.directory.join("shop-then/src/app.js")), "one");
+    let early = node.nexus(&["backup", "restore", "shop", "--point-in-time", "2001-01-01 00:00:00"]).await;
+    assert_eq!(early.status.code(), Some(3), "{early:?}");
+
+    let verified = node.json(&["backup", "verify", "local", "--read-data"]).await;
+    assert_eq!(verified["whole"], true);
+    let recovery = node.json(&["backup", "recovery", "local"]).await;
+    assert_eq!(recovery["password"].as_str().map(str::len), Some(8 * 5 + 7));
+    let status = node.json(&["backup", "status"]).await;
+    assert!(status["destinations"][0]["last_success"].is_string(), "{status}");
+    node.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_folder_that_was_not_empty_is_no_backup() {
+    let node = node().await;
+    node.json(&["backup", "run"]).await;
+    std::fs::remove_dir_all(node.directory.join("shop")).unwrap();
+    std::fs::create_dir(node.directory.join("shop")).unwrap();
+    let run = node.nexus(&["backup", "run"]).await;
+    assert!(!run.status.success() && out(&run).contains("is its disk mounted?"), "{run:?}");
+    assert_eq!(node.json(&["backup", "list"]).await["snapshots"].as_array().map(Vec::len), Some(1));
+    node.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_name_leads_out_of_the_watched_directory() {
+    let node = node().await;
+    node.json(&["backup", "run"]).await;
+    for bad in ["../out", "/tmp/out", ".hidden", "a/b", ""] {
+        let to = node.nexus(&["backup", "restore", "shop", "--to", bad, "--yes"]).await;
+        assert_eq!(to.status.code(), Some(2), "{bad}: {to:?}");
+    }
+    node.close().await;
+}
