@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -280,6 +281,10 @@ impl Job {
                 return Ok(done);
             }
             std::fs::create_dir(place).map_err(failed(place))?;
+            if let Ok(owner) = std::fs::metadata(&self.directory) {
+                // Where that is not allowed it stays ours.
+                let _kept = std::os::unix::fs::chown(place, Some(owner.uid()), Some(owner.gid()));
+            }
         }
         let disk = |error: restore::Error| failed(place)(std::io::Error::other(error.to_string()));
         let mut target = Target::open(place, self.aside.clone()).map_err(disk)?;

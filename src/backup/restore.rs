@@ -17,12 +17,14 @@ use jiff::Timestamp;
 use nexus_agent::path::RelPath;
 use rustix::fs::AtFlags;
 use rustix::fs::FileType;
+use rustix::fs::Gid;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::ResolveFlags;
 use rustix::fs::Stat;
 use rustix::fs::Timespec;
 use rustix::fs::Timestamps;
+use rustix::fs::Uid;
 
 use super::trouble::Cause;
 use crate::base::ids;
@@ -182,6 +184,7 @@ impl Target {
                     let parent = self.parent(path)?;
                     rustix::fs::mkdirat(&parent, path.name(), Mode::from_bits_retain(0o700))
                         .map_err(failed("cannot make the directory"))?;
+                    belong(&parent, path.name());
                     self.directories.push((path.clone(), wanted.clone()));
                 }
                 Ok(())
@@ -205,6 +208,7 @@ impl Target {
         let fd = rustix::fs::openat(&parent, &name, flags, Mode::from_bits_retain(0o600))
             .map_err(failed("cannot make a file"))?;
         let mut file = File::from(fd);
+        belong(&parent, name.as_bytes());
         let done = write(&mut file).and_then(|()| {
             finish(&file, wanted)?;
             self.keep(&parent, path, action)?;
@@ -223,6 +227,7 @@ impl Target {
         let parent = self.parent(path)?;
         let name = format!(".nexus-restore-{}", ids::random(10));
         rustix::fs::symlinkat(target.as_bytes(), &parent, &name).map_err(failed("cannot make a link"))?;
+        belong(&parent, name.as_bytes());
         let done = self.keep(&parent, path, action).and_then(|()| {
             rustix::fs::renameat(&parent, &name, &parent, path.name())
                 .map_err(failed("cannot put the link in place"))
@@ -278,6 +283,15 @@ impl Target {
 
 fn beneath() -> ResolveFlags {
     ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS
+}
+
+/// Gives what is new in a directory the owner of the directory: the node may be root, and the folder is a person's. Where
+/// that is not allowed it stays ours.
+fn belong(directory: &OwnedFd, name: &[u8]) {
+    if let Ok(stat) = rustix::fs::fstat(directory) {
+        let (user, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        let _kept = rustix::fs::chownat(directory, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW);
+    }
 }
 
 /// Permissions and times, and the content onto the disk. No backup gives anybody the rights of another.
@@ -403,5 +417,25 @@ mod tests {
         });
         assert!(broken.is_err());
         assert_eq!(std::fs::read_dir(root.join("sub")).unwrap().count(), 1, "half a file is no file");
+    }
+
+    #[test]
+    fn what_is_new_belongs_to_the_owner_of_the_folder() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(directory.path(), Some(4321), Some(1234)).unwrap();
+        let mut target = Target::open(directory.path(), directory.path().join("aside")).unwrap();
+        put(&mut target, &Wanted { mode: Some(0o755), ..wanted("sub", Kind::Directory) }, "").unwrap();
+        put(&mut target, &wanted("sub/file", Kind::File { size: 1 }), "x").unwrap();
+        put(&mut target, &wanted("sub/link", Kind::Link("file".into())), "").unwrap();
+        target.close().unwrap();
+        for path in ["sub", "sub/file", "sub/link"] {
+            let meta = std::fs::symlink_metadata(directory.path().join(path)).unwrap();
+            let owner =
+                (std::os::unix::fs::MetadataExt::uid(&meta), std::os::unix::fs::MetadataExt::gid(&meta));
+            assert_eq!(owner, (4321, 1234), "{path}");
+        }
     }
 }

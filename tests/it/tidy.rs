@@ -31,11 +31,14 @@ const FLOORS: [(&str, u8); 19] = [
 /// Files that decide and never touch the world.
 const PURE_FILES: [&str; 8] =
     ["plan.rs", "table.rs", "canonical.rs", "retention.rs", "status.rs", "graph.rs", "diff.rs", "labels.rs"];
-const PURE_ROOMS: [&str; 13] = [
+const PURE_ROOMS: [&str; 16] = [
     "agent/src/reconcile/",
     "agent/src/resolve/",
     "agent/src/safety/",
     "agent/src/tree/",
+    "src/backup/destination.rs",
+    "src/backup/schedule.rs",
+    "src/backup/trouble.rs",
     "src/compose/",
     "src/model/",
     "src/project/detect/",
