@@ -34,8 +34,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
-const DEBIAN: &str = "debian:trixie-slim";
-const NODE: &str = "nexus/runtime-node:0.1.0";
+pub(crate) const DEBIAN: &str = "debian:trixie-slim";
+pub(crate) const NODE: &str = "nexus/runtime-node:0.1.0";
 
 /// The static agent, built once.
 fn agent() -> &'static Agent {
@@ -54,16 +54,16 @@ fn agent() -> &'static Agent {
 }
 
 /// One folder, one container, and the session between them. Takes everything away when dropped.
-struct Bench {
+pub(crate) struct Bench {
     engine: Arc<dyn Engine>,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     node: String,
     tasks: TaskGroup,
-    handle: Option<sync::Handle>,
+    pub(crate) handle: Option<sync::Handle>,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let engine = Docker::new(&docker::Settings {
             socket: "unix:///var/run/docker.sock".to_owned(),
@@ -84,7 +84,7 @@ impl Bench {
         bench
     }
 
-    fn name(&self, what: &str) -> String {
+    pub(crate) fn name(&self, what: &str) -> String {
         format!("nexus-agent-test-{}-{what}", self.node)
     }
 
@@ -92,20 +92,24 @@ impl Bench {
         BTreeMap::from([(label::NODE.to_owned(), self.node.clone())])
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn label(&self) -> String {
+        format!("{}={}", label::NODE, self.node)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.folder.path().join("src").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     /// Starts a container as generated stacks do, and a session to it.
-    fn start(&mut self, image: &str, flags: &[&str], start: &[&str]) {
+    pub(crate) fn start(&mut self, image: &str, flags: &[&str], start: &[&str]) {
         self.run(image, flags, start);
         self.connect();
     }
 
-    fn run(&self, image: &str, flags: &[&str], start: &[&str]) {
-        let label = format!("{}={}", label::NODE, self.node);
+    pub(crate) fn run(&self, image: &str, flags: &[&str], start: &[&str]) {
+        let label = self.label();
         let mounts = [
             format!("{}:/nexus:ro", agent().volume()),
             format!("{}:/workspace", self.name("sync")),
@@ -123,7 +127,7 @@ impl Bench {
         docker(&words);
     }
 
-    fn connect(&mut self) {
+    pub(crate) fn connect(&mut self) {
         let spec = sync::SessionSpec {
             name: "test".to_owned(),
             container: self.name("app"),
@@ -136,7 +140,7 @@ impl Bench {
     }
 
     /// Waits until the status is as wished.
-    async fn until(&mut self, what: &str, wish: impl Fn(&Status) -> bool) -> Status {
+    pub(crate) async fn until(&mut self, what: &str, wish: impl Fn(&Status) -> bool) -> Status {
         let name = self.name("app");
         let status = &mut self.handle.as_mut().unwrap().status;
         let seen = tokio::time::timeout(Duration::from_secs(30), status.wait_for(wish)).await;
@@ -147,17 +151,17 @@ impl Bench {
         panic!("{what} did not come: {:#?}\n{}", status.borrow().clone(), log(&name));
     }
 
-    async fn flush(&self) {
+    pub(crate) async fn flush(&self) {
         let flush = self.handle.as_ref().unwrap().wishes.flush();
         tokio::time::timeout(Duration::from_secs(30), flush).await.unwrap().unwrap();
     }
 
-    async fn ready(&mut self) -> Status {
+    pub(crate) async fn ready(&mut self) -> Status {
         self.until("ready", |status| status.report.phase == Phase::Ready && status.report.port.is_some())
             .await
     }
 
-    fn inside(&self, words: &[&str]) -> String {
+    pub(crate) fn inside(&self, words: &[&str]) -> String {
         let name = self.name("app");
         docker(&[&["exec", &name], words].concat())
     }
@@ -182,7 +186,7 @@ impl Drop for Bench {
     }
 }
 
-fn docker(words: &[&str]) -> String {
+pub(crate) fn docker(words: &[&str]) -> String {
     let done = Command::new("docker").args(words).output().unwrap();
     assert!(done.status.success(), "docker {words:?}: {}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8_lossy(&done.stdout).into_owned()

@@ -58,6 +58,54 @@ impl Near {
         self.handle = Some(sync::spawn(spec, Arc::clone(&self.engine) as _, &mut self.tasks));
     }
 
+    /// Ends the session for good, and waits until it has.
+    pub(super) async fn end(&mut self) {
+        let Some(handle) = self.handle.take() else { return };
+        let mut status = handle.status.clone();
+        drop(handle);
+        let ended = async { while status.changed().await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the session ends");
+    }
+
+    /// As after a restart of the node.
+    pub(super) async fn reconnect(&mut self) {
+        self.end().await;
+        self.connect();
+    }
+
+    pub(super) fn wishes(&self) -> sync::Wishes {
+        self.handle.as_ref().unwrap().wishes.clone()
+    }
+
+    /// Waits until both sides have looked and are equal.
+    pub(super) async fn flush(&self) {
+        let flush = self.wishes();
+        let flushed = tokio::time::timeout(Duration::from_secs(30), flush.flush()).await;
+        let status = || self.handle.as_ref().unwrap().status.borrow().clone();
+        flushed.unwrap_or_else(|_| panic!("not equal: {:#?}", status())).unwrap();
+    }
+
+    /// Says yes to all that is held until both sides are equal.
+    pub(super) async fn settle(&mut self) {
+        let (wishes, flushing) = (self.wishes(), self.wishes());
+        let flush = tokio::spawn(async move { flushing.flush().await });
+        while !flush.is_finished() {
+            let held =
+                |status: &Status| status.session.as_ref().is_some_and(|session| !session.holds.is_empty());
+            let status = &mut self.handle.as_mut().unwrap().status;
+            let seen = tokio::time::timeout(Duration::from_millis(500), status.wait_for(held)).await;
+            let Ok(Ok(seen)) = seen else { continue };
+            let keys: Vec<_> =
+                seen.session.iter().flat_map(|session| &session.holds).map(|hold| hold.key).collect();
+            drop(seen);
+            for key in keys {
+                wishes.approve(key).await.unwrap();
+            }
+        }
+        flush.await.unwrap().unwrap();
+        self.flush().await;
+    }
+
     /// A place in the host's folder.
     pub(super) fn at(&self, name: &str) -> PathBuf {
         self.home.path().join("src").join(name)
@@ -81,7 +129,8 @@ impl Near {
     }
 }
 
-/// Everything below a directory: kind, mode and content, or a link's target.
+/// Everything below a directory: kind, mode and content, or a link's target. The agent's own directory is left out
+/// where nothing is in it.
 pub(super) fn picture(directory: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     let mut seen = BTreeMap::new();
     let mut open = vec![directory.to_owned()];
@@ -98,6 +147,10 @@ pub(super) fn picture(directory: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
             Vec::new()
         };
         seen.insert(at.strip_prefix(directory).unwrap().to_owned(), (facts.mode(), content));
+    }
+    let staging = Path::new(".nexus-stage");
+    if !seen.keys().any(|path| path != staging && path.starts_with(staging)) {
+        seen.remove(staging);
     }
     seen
 }
