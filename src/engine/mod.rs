@@ -282,6 +282,13 @@ pub enum Error {
         /// The engine's words.
         message: String,
     },
+    /// A network's addresses are another one's, which need not be in the list of networks: an engine that was killed
+    /// while it made one keeps its addresses for ever and never shows it.
+    #[error("{message}")]
+    Overlap {
+        /// The engine's words.
+        message: String,
+    },
     /// An image cannot be had.
     #[error("the image `{image}` cannot be pulled: {message}")]
     Pull {
@@ -326,7 +333,7 @@ impl fault::Explain for Error {
             | Self::Pull { .. }
             | Self::DiskFull { .. } => fault::Kind::Unavailable,
             Self::NotFound { .. } => fault::Kind::NotFound,
-            Self::Conflict { .. } => fault::Kind::Conflict,
+            Self::Conflict { .. } | Self::Overlap { .. } => fault::Kind::Conflict,
             Self::Compose { .. } => fault::Kind::Invalid,
             Self::NoCompose { .. } => fault::Kind::Unavailable,
             Self::Refused { .. } => fault::Kind::Internal,
@@ -349,9 +356,11 @@ impl fault::Explain for Error {
             Self::DiskFull { .. } => {
                 Some("free space on the engine's disk, then start the workspace again".to_owned())
             }
-            Self::NotFound { .. } | Self::Conflict { .. } | Self::Compose { .. } | Self::Refused { .. } => {
-                None
-            }
+            Self::NotFound { .. }
+            | Self::Conflict { .. }
+            | Self::Overlap { .. }
+            | Self::Compose { .. }
+            | Self::Refused { .. } => None,
         }
     }
 }

@@ -100,6 +100,9 @@ pub async fn up(
         None => context.engine.up(&stack, progress).await,
         Some(service) => context.engine.remake(&stack, service, progress).await,
     };
+    if matches!(up, Err(engine::Error::Overlap { .. })) {
+        context.refuse_subnet(&input.record.id);
+    }
     if up.is_err() {
         // Perhaps somebody took the agent away.
         *context.agent_installed.lock().await = false;

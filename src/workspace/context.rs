@@ -1,5 +1,6 @@
 //! What every worker shares: the drivers and the node's settings for workspaces.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,6 +74,9 @@ pub struct Context {
     pub builds: Semaphore,
     /// Subnets chosen for workspaces whose network may not exist yet.
     reserved: Mutex<HashMap<WorkspaceId, Subnet>>,
+    /// Subnets the engine would not have although nothing it shows is there; each costs one attempt, so that they need
+    /// not outlive this process.
+    refused: Mutex<BTreeSet<Subnet>>,
     agent: OnceLock<sync::Agent>,
     /// Whether the agent is known to be on its volume.
     pub(super) agent_installed: tokio::sync::Mutex<bool>,
@@ -92,6 +96,7 @@ impl Context {
             ups: Semaphore::new(UPS_AT_ONCE),
             builds: Semaphore::new(1),
             reserved: Mutex::new(HashMap::new()),
+            refused: Mutex::new(BTreeSet::new()),
             agent: OnceLock::new(),
             agent_installed: tokio::sync::Mutex::new(false),
             absent: Mutex::new(HashMap::new()),
@@ -119,6 +124,8 @@ impl Context {
         used: &[String],
     ) -> Result<Subnet, compose::Exhausted> {
         let mut reserved = self.reserved.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let refused = self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let used: Vec<String> = used.iter().cloned().chain(refused.iter().map(Subnet::to_string)).collect();
         let free = |mine: &Subnet| {
             !used.iter().filter_map(|text| Subnet::parse(text)).any(|other| other.overlaps(*mine))
         };
@@ -126,10 +133,17 @@ impl Context {
             return Ok(*mine);
         }
         let others = reserved.iter().filter(|(other, _)| *other != id).map(|(_, subnet)| subnet.to_string());
-        let taken: Vec<String> = used.iter().cloned().chain(others).collect();
+        let taken: Vec<String> = used.into_iter().chain(others).collect();
         let chosen = compose::choose_subnet(self.settings.network_range, &taken)?;
         reserved.insert(id.clone(), chosen);
         Ok(chosen)
+    }
+
+    /// The engine would not have the subnet that was chosen for this workspace: the next choice is another one.
+    pub(super) fn refuse_subnet(&self, id: &WorkspaceId) {
+        let mut reserved = self.reserved.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut refused = self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        refused.extend(reserved.remove(id));
     }
 
     /// Whether a pull of this image failed within the last ten minutes.

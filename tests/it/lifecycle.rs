@@ -276,6 +276,20 @@ async fn a_container_the_engine_has_lost_track_of_is_made_anew() {
     assert_eq!(world.engine.calls().iter().filter(|call| call.starts_with("remake")).count(), 1);
 }
 
+#[tokio::test]
+async fn addresses_that_somebody_hidden_has_are_left_to_them() {
+    let mut world = World::new().await;
+    for hidden in ["10.213.0.0/26", "10.213.0.64/26"] {
+        world.engine.hide(hidden);
+    }
+    world.start();
+    world.drop_folder("a");
+    world.wait_for_running(&["a"]).await;
+    let label = Labels::from([("nexus.node".to_owned(), world.node.to_string())]);
+    let networks = world.engine.networks(&label).await.unwrap();
+    assert_eq!(networks[0].subnets, ["10.213.0.128/26"]);
+}
+
 /// However making it anew is cut short, it comes to be.
 #[tokio::test]
 async fn a_container_is_made_anew_whatever_goes_wrong_meanwhile() {

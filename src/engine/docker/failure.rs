@@ -134,18 +134,18 @@ pub fn refusal(subject: Subject<'_>, status: u16, message: &str) -> Error {
 /// What only the words tell: the engine answers 500 for these.
 pub fn by_words(message: &str) -> Option<Error> {
     const FULL: [&str; 3] = ["no space left on device", "disk quota exceeded", "ENOSPC"];
-    const TAKEN: [&str; 4] = [
-        "port is already allocated",
-        "address already in use",
-        "Pool overlaps with other one on this address space",
-        "non-overlapping IPv4 address pool",
-    ];
+    const TAKEN: [&str; 3] =
+        ["port is already allocated", "address already in use", "non-overlapping IPv4 address pool"];
+    const OVERLAPS: [&str; 2] =
+        ["Pool overlaps with other one on this address space", "networks have overlapping IPv4"];
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
     let message = message.to_owned();
     if says(&FULL) {
         Some(Error::DiskFull { message })
     } else if says(&TAKEN) {
         Some(Error::Conflict { message })
+    } else if says(&OVERLAPS) {
+        Some(Error::Overlap { message })
     } else {
         None
     }
@@ -185,6 +185,9 @@ mod tests {
         let full = "mkdir /var/lib/docker/overlay2/x: no space left on device";
         assert_eq!(check(500, full), format!("DiskFull {{ message: {full:?} }}"));
         assert!(check(500, "Bind for 0.0.0.0:80 failed: port is already allocated").starts_with("Conflict"));
+        let hidden =
+            "cannot create network a (br-a): conflicts with network b (br-b): networks have overlapping IPv4";
+        assert!(check(500, hidden).starts_with("Overlap"));
         assert!(check(409, "name is in use").starts_with("Conflict"));
         assert_eq!(
             check(404, "No such container: shop"),

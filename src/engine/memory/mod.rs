@@ -190,6 +190,12 @@ impl Memory {
         self.changed.send_replace(());
     }
 
+    /// Takes these addresses without showing who has them, as a real engine does that was killed while it made a
+    /// network.
+    pub fn hide(&self, subnet: &str) {
+        self.lock().hidden.push(subnet.to_owned());
+    }
+
     /// From now on the engine restarts this container for ever, as a real one does that has lost track of what runs in
     /// it; stopping and starting it does not help, only making it anew.
     pub fn doom(&self, container: &str) {

@@ -49,6 +49,8 @@ pub struct State {
     pub networks: BTreeMap<String, Network>,
     pub volumes: BTreeMap<String, Volume>,
     pub images: BTreeMap<String, String>,
+    /// Subnets that are taken by nobody who is shown.
+    pub hidden: Vec<String>,
     pub exits: BTreeMap<String, Option<i64>>,
     pub calls: Vec<String>,
     pub faults: Vec<(super::When, Fault)>,
@@ -66,6 +68,7 @@ impl State {
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
+            hidden: Vec::new(),
             exits: BTreeMap::new(),
             calls: Vec::new(),
             faults: Vec::new(),
@@ -164,8 +167,11 @@ impl State {
         }
     }
 
-    fn ensure_network(&mut self, name: &str, labels: Labels, mut subnets: Vec<String>) {
+    fn ensure_network(&mut self, name: &str, labels: Labels, mut subnets: Vec<String>) -> Result<(), Error> {
         if !self.networks.contains_key(name) {
+            if subnets.iter().any(|subnet| self.hidden.contains(subnet)) {
+                return Err(Error::Overlap { message: "networks have overlapping IPv4".to_owned() });
+            }
             let id = self.id();
             if subnets.is_empty() {
                 subnets.push(format!("172.31.{}.0/28", self.networks.len()));
@@ -173,6 +179,7 @@ impl State {
             self.tell("network", "create", &labels);
             self.networks.insert(name.to_owned(), Network { id, name: name.to_owned(), subnets, labels });
         }
+        Ok(())
     }
 
     /// Makes what a stack file says; with `half`, no more than its first container, not started.
@@ -182,7 +189,7 @@ impl State {
             match (object.external, self.networks.contains_key(&name)) {
                 (true, false) => return Err(missing("network", &name)),
                 (true, true) => (),
-                (false, _) => self.ensure_network(&name, marked(stack, object.labels()), object.subnets()),
+                (false, _) => self.ensure_network(&name, marked(stack, object.labels()), object.subnets())?,
             }
         }
         for (key, object) in &file.volumes {
