@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use nexus::base::ids::NodeId;
 use nexus::base::tasks::TaskGroup;
+use nexus::engine::ContainerState;
 use nexus::engine::Engine;
 use nexus::engine::Labels;
 use nexus::engine::docker;
@@ -389,6 +390,28 @@ async fn ends_are_told_apart() {
     bench
         .until("running", |status| status.report.phase == Phase::Ready && status.report.failure.is_none())
         .await;
+}
+
+#[tokio::test]
+async fn an_init_whose_network_is_taken_away_ends_its_program_and_itself() {
+    let mut bench = Bench::new().await;
+    bench.write("x", "");
+    let script = "trap 'echo ended in order; exit 5' TERM; while :; do sleep 0.1; done";
+    bench.start(DEBIAN, &[], &["sh", "-c", script]);
+    bench.until("the program", |status| status.report.phase == Phase::Starting).await;
+    let name = bench.name("app");
+    docker(&["network", "disconnect", "bridge", &name]);
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let container = bench.engine.container(&name).await.unwrap();
+        if container.state == ContainerState::Exited {
+            assert_eq!(container.exit_code, Some(5));
+            break;
+        }
+        assert!(Instant::now() < until, "it goes on: {container:?}\n{}", log(&name));
+    }
+    let said = log(&name);
+    assert!(said.contains("ended in order") && said.contains("taken the network away"), "{said}");
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 //!
 //! Tasks: the reaper ([`process`]), the control socket ([`crate::serve`], publishes progress), the supervisor
 //! (`supervise`, reads progress, publishes the report) and, here, the signals. All on one thread. The init ends only
-//! when it is told to; a program that has finished or failed leaves it waiting for a change.
+//! when it is told to, or when the engine has [`forgotten`] it; a program that has finished or failed leaves it waiting for a change.
 
 pub mod command;
 pub mod environment;
+mod forgotten;
 pub mod output;
 pub mod prepare;
 pub mod process;
@@ -166,10 +167,18 @@ impl Signals {
         })
     }
 
-    /// Passes signals on until one means the end, then waits for the program: a while, or until asked again.
+    /// Passes signals on until one means the end, or nobody knows of us any more, then waits for the program: a while, or until asked again.
     async fn until_told_to_end(&mut self, children: &Children) -> u8 {
+        let mut forgotten = std::pin::pin!(forgotten::forgotten());
         let told = loop {
-            let (sent, ends) = self.next().await;
+            // Both are cancel-safe: each only waits.
+            let (sent, ends) = tokio::select! {
+                received = self.next() => received,
+                () = &mut forgotten => {
+                    say("the engine has taken the network away: it counts this container as ended, which ends now");
+                    break Signal::TERM;
+                }
+            };
             if ends {
                 break sent;
             }

@@ -119,6 +119,74 @@ async fn an_engine_killed_while_it_creates_containers_converges() {
     drop(node);
 }
 
+/// What makes the test above fail one time in five, on purpose: an engine that does not know what runs restarts it for
+/// ever, and what ran goes on beside it on the same volumes.
+#[tokio::test]
+async fn a_container_its_engine_has_forgotten_ends_and_comes_back_for_good() {
+    let mut engine = SecondEngine::start();
+    let address = engine.address();
+    let mut node = TestNode::prepare();
+    node.set_engine(&address);
+    node.spawn();
+    let name = drop_project(&node, 0);
+    let is_running = |workspace: &serde_json::Value| workspace["workspace"]["state"] == "running";
+    node.wait_for_workspace(&name, "running", LATER, is_running).await;
+    let filter = format!("label=nexus.name={name}");
+    let container = docker_at(Some(&address), &["ps", "--quiet", "--no-trunc", "--filter", &filter]);
+    let container = container.trim();
+    assert_eq!(inits_of(container), 1);
+    engine.kill();
+    engine.forget(container);
+    engine.spawn();
+    // Longer than the engine's wrong news takes to arrive.
+    let until = Instant::now() + LATER;
+    let format = "{{.State.Status}} {{.State.StartedAt}} {{.RestartCount}}";
+    loop {
+        let state = docker_at(Some(&address), &["inspect", "--format", format, container]);
+        let mut words = state.split_whitespace();
+        let running = words.next() == Some("running");
+        let started: Option<jiff::Timestamp> = words.next().and_then(|time| time.parse().ok());
+        let age = started.map(|started| nexus::base::clock::now().duration_since(started));
+        if running && age.is_some_and(|age| age.as_secs() >= 5) {
+            break;
+        }
+        assert!(Instant::now() < until, "it never came right: {state}\n{}", node.log_tail());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    node.wait_for_workspace(&name, "running", LATER, is_running).await;
+    assert_eq!(inits_of(container), 1, "another one goes on beside it");
+    assert_audit(&node, Some(&address)).await;
+    // Before its engine.
+    drop(node);
+}
+
+/// How many processes of this machine were started by the engine for the container: its first ones, by their parent,
+/// which names it on its command line.
+fn inits_of(container: &str) -> usize {
+    let pids = || {
+        let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+    };
+    let is_shim = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0);
+        words.next().is_some_and(|program| program.ends_with(b"containerd-shim-runc-v2"))
+            && words.any(|word| word == container.as_bytes())
+    };
+    let shims: Vec<u32> = pids().filter(is_shim).collect();
+    let parent = |pid: u32| -> Option<u32> {
+        // The engine's other children in there are programs it was asked to run, and the health check.
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        if line.split(|byte| *byte == 0).nth(1) != Some(b"init") {
+            return None;
+        }
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // After the name, which may hold anything, come the state and the parent.
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    pids().filter_map(parent).filter(|parent| shims.contains(parent)).count()
+}
+
 /// Waits until what the engine holds for the node is exactly one container, one network and two volumes per
 /// workspace, and whatever the agent lives on.
 async fn assert_audit(node: &TestNode, engine: Option<&str>) {
