@@ -2,7 +2,8 @@
 //!
 //! Tasks: the reaper ([`process`]), the control socket ([`crate::serve`], publishes progress), the supervisor
 //! (`supervise`, reads progress, publishes the report) and, here, the signals. All on one thread. The init ends only
-//! when it is told to, or when the engine has forgotten it (`forgotten`); a program that has finished or failed leaves it waiting for a change.
+//! when it is told to, or when the engine has forgotten it (`forgotten`); a program that has finished or failed leaves
+//! it waiting for a change.
 
 pub mod command;
 pub mod environment;

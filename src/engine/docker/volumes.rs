@@ -46,6 +46,9 @@ pub async fn list(socket: &Socket, labels: &Labels) -> Result<Vec<Volume>, Error
 pub async fn ensure(socket: &Socket, name: &str, labels: &Labels) -> Result<(), Error> {
     let request = models::VolumeCreateRequest {
         name: Some(name.to_owned()),
+        // Its own default. Named, the engine notes the labels also of a volume whose directory it finds without a note,
+        // because it was killed before it wrote one; else it takes that for a volume of somebody who wanted no labels.
+        driver: Some("local".to_owned()),
         labels: Some(labels.clone().into_iter().collect()),
         ..Default::default()
     };

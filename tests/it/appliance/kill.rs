@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use std::time::Instant;
 
+use nexus::engine::Engine as _;
+use nexus::engine::Labels;
+use nexus::engine::docker;
+use nexus::engine::docker::Docker;
+
 use super::harness::LATER;
 use super::harness::TestNode;
 use super::harness::docker_at;
@@ -158,6 +163,26 @@ async fn a_container_its_engine_has_forgotten_ends_and_comes_back_for_good() {
     assert_audit(&node, Some(&address)).await;
     // Before its engine.
     drop(node);
+}
+
+#[tokio::test]
+async fn a_volume_its_engine_had_just_begun_carries_our_label() {
+    let mut engine = SecondEngine::start();
+    let volume = "nexus-test-begun";
+    engine.kill();
+    engine.begin_volume(volume);
+    engine.spawn();
+    let home = tempfile::tempdir().unwrap();
+    let docker = Docker::new(&docker::Settings {
+        socket: engine.address(),
+        compose_home: home.path().to_owned(),
+        call_timeout: docker::Settings::CALL_TIMEOUT,
+    });
+    let labels = Labels::from([("nexus.node".to_owned(), "test".to_owned())]);
+    assert!(docker.volumes(&labels).await.unwrap().is_empty());
+    assert!(docker.volumes(&Labels::new()).await.unwrap().iter().any(|found| found.name == volume));
+    docker.ensure_volume(volume, &labels).await.unwrap();
+    assert_eq!(docker.volumes(&labels).await.unwrap()[0].name, volume);
 }
 
 /// How many processes of this machine were started by the engine for the container: its first ones, by their parent,

@@ -89,6 +89,13 @@ impl SecondEngine {
 }
 
 impl SecondEngine {
+    /// Brings the engine, which must not run, to where it is when it is killed between making a volume's directory and
+    /// noting whose it is.
+    pub fn begin_volume(&self, volume: &str) {
+        assert!(self.child.is_none(), "it would not look");
+        fs::create_dir_all(self.place("data/volumes").join(volume).join("_data")).unwrap();
+    }
+
     /// Brings the engine, which must not run, to where it is when it is killed between starting a container and noting
     /// that it runs.
     pub fn forget(&self, container: &str) {
