@@ -71,7 +71,7 @@ impl Contender for Node {
     }
 
     fn ways(&self) -> &[Way] {
-        &[Way::Out]
+        &[Way::Out, Way::In]
     }
 
     fn processes(&self) -> Vec<u32> {
