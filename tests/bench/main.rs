@@ -19,9 +19,9 @@ use std::time::Duration;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
-/// Nothing here may take longer in all; `sync` takes about this on two cores.
+/// Nothing here may take longer in all.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
-/// What `sync` may take, where every contender needs its longest.
+/// `sync` may, where every contender needs its longest.
 const LIMIT_SYNC: Duration = Duration::from_secs(30 * 60);
 
 fn main() {

@@ -53,7 +53,7 @@ impl Extent {
     pub const FULL: Self = Self {
         sizes: &[1_000, 10_000, 100_000],
         edits: 200,
-        edits_time: Duration::from_secs(12),
+        edits_time: Duration::from_secs(8),
         large: 1 << 30,
         idle: Duration::from_secs(20),
     };
