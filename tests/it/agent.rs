@@ -461,7 +461,7 @@ async fn edits_in_the_container_come_to_the_folder_and_what_they_displace_comes_
     bench.inside(&[
         "sh",
         "-c",
-        "printf second > /workspace/notes.txt; mkdir /workspace/new; printf x > /workspace/new/file",
+        "printf second > /workspace/.n && mv /workspace/.n /workspace/notes.txt; mkdir /workspace/new; printf x > /workspace/new/file",
     ]);
     bench.flush().await;
     let at = |name: &str| bench.folder.path().join("src").join(name);

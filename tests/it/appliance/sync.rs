@@ -36,7 +36,7 @@ async fn edits_are_seen_versions_listed_and_brought_back() {
     node.write("plain/notes.txt", "from the host");
     json(&node, &["flush", "plain"]);
     assert_eq!(inside(&node, "cat notes.txt"), "from the host");
-    inside(&node, "printf 'from the container' > notes.txt; rm -f gone.txt");
+    inside(&node, "printf 'from the container' > .n && mv .n notes.txt");
     let status = json(&node, &["flush", "plain"]);
     assert_eq!(status["state"], "equal");
     assert_eq!(status["mode"], "two-way-safe");

@@ -19,11 +19,16 @@ use crate::agent::docker;
 
 const SITE: [&str; 3] = ["/nexus/nexus-agent", "static", "."];
 
-/// What the container's copy holds: contents by path.
+/// What the container's copy holds: contents by path. Versions wait in the staging area until they are moved to the
+/// store, which is on another mount; content that is half there, or whole and not in place, must not be left.
 fn inside(bench: &Bench) -> BTreeMap<PathBuf, Vec<u8>> {
     let out = TempDir::new().unwrap();
     docker(&["cp", &format!("{}:/workspace", bench.name("app")), out.path().to_str().unwrap()]);
-    contents(&out.path().join("workspace"))
+    let mut held = contents(&out.path().join("workspace"));
+    held.retain(|path, _| {
+        path != Path::new(".nexus-stage") && !path.to_string_lossy().starts_with(".nexus-stage/taken-")
+    });
+    held
 }
 
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
