@@ -139,6 +139,8 @@ impl TestNode {
             ("NEXUS_IMAGES", format!("{}/images", env!("CARGO_MANIFEST_DIR"))),
             ("NEXUS_CA_BUNDLE", "/etc/ssl/certs/ca-certificates.crt".to_owned()),
             ("NEXUS_LOG", "info,nexus=debug".to_owned()),
+            // As the image of the node has it.
+            ("MALLOC_ARENA_MAX", "2".to_owned()),
         ]);
         nexus.envs(self.settings.iter().cloned());
         nexus
