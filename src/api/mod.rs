@@ -20,7 +20,6 @@ mod show_sync;
 pub mod stall;
 pub mod token;
 pub mod wire;
-pub mod wire_backup;
 
 mod context;
 

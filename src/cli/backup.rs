@@ -12,7 +12,7 @@ use clap::Subcommand;
 use super::Context;
 use super::client::segment;
 use super::failure::Failure;
-use crate::api::wire_backup;
+use crate::api::wire::backup as wire_backup;
 use crate::base::fault::Kind;
 
 /// For a request that is answered at once.

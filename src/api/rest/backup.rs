@@ -8,7 +8,7 @@ use crate::api::input::Input;
 use crate::api::input::Params;
 use crate::api::problem::Problem;
 use crate::api::wire;
-use crate::api::wire_backup;
+use crate::api::wire::backup as wire_backup;
 use crate::backup;
 use crate::backup::control;
 use crate::backup::recover;

@@ -3,6 +3,7 @@
 //! Inner types are converted by hand in `show`. New fields are added, never renamed; an old reader skips what it does
 //! not know. Requests refuse unknown fields, so that a typo is said and not ignored.
 
+pub mod backup;
 pub mod sync;
 
 use serde::Deserialize;
