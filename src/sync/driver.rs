@@ -106,7 +106,7 @@ pub(super) struct Driver {
     bounds: Bounds,
     epoch: Instant,
     ticked: Instant,
-    looked_in_place: Instant,
+    look_in_place: Instant,
     published: Option<Instant>,
     effects: VecDeque<Effect>,
     flushes: HashMap<u64, oneshot::Sender<()>>,
@@ -160,7 +160,7 @@ impl Driver {
             bounds,
             epoch: now,
             ticked: now,
-            looked_in_place: now,
+            look_in_place: now + clock::until_next(IN_PLACE),
             published: None,
             effects: VecDeque::new(),
             flushes: HashMap::new(),
@@ -205,7 +205,7 @@ impl Driver {
         let soonest = self.ticked + TICK;
         let tick = due.map(|due| due.max(soonest));
         let publish = self.published.map(|at| at + PUBLISH);
-        let until = [Some(self.looked_in_place + IN_PLACE), tick, publish].into_iter().flatten().min();
+        let until = [Some(self.look_in_place), tick, publish].into_iter().flatten().min();
         let sleep = async {
             match until {
                 Some(until) => tokio::time::sleep_until(until.into()).await,
@@ -229,8 +229,8 @@ impl Driver {
             let effects = self.session.tick(self.now());
             self.effects.extend(effects);
         }
-        if self.looked_in_place.elapsed() >= IN_PLACE {
-            self.looked_in_place = Instant::now();
+        if self.look_in_place <= Instant::now() {
+            self.look_in_place = Instant::now() + clock::until_next(IN_PLACE);
             if self.host.as_ref().is_some_and(|host| !host.is_in_place()) {
                 self.lose_host();
                 self.attach_host();

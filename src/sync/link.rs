@@ -18,9 +18,11 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::io::ReadHalf;
 use tokio::io::WriteHalf;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::bounds::in_sentences;
 use super::bounds::sentence;
+use crate::base::clock;
 use crate::engine;
 use crate::engine::Engine;
 use crate::engine::Exec;
@@ -157,8 +159,7 @@ impl Writer {
         let mut heartbeat = BytesMut::new();
         wire::put_message(&mut heartbeat, &ToAgent::Heartbeat);
         let heartbeat = heartbeat.freeze();
-        let mut ticks = tokio::time::interval(HEARTBEAT);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut beat = Instant::now() + clock::until_next(HEARTBEAT);
         loop {
             // Both are cancel-safe.
             let bytes = tokio::select! {
@@ -166,7 +167,10 @@ impl Writer {
                     Some(bytes) => bytes,
                     None => return self.closed(),
                 },
-                _ = ticks.tick() => heartbeat.clone(),
+                () = tokio::time::sleep_until(beat) => {
+                    beat = Instant::now() + clock::until_next(HEARTBEAT);
+                    heartbeat.clone()
+                }
             };
             if let Err(error) = self.send(&bytes).await {
                 return error;
