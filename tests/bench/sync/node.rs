@@ -45,6 +45,9 @@ impl Contender for Node {
         let host = self.node.projects().join(FOLDER);
         fs::rename(tree, &host).unwrap();
         fs::write(host.join("index.html"), "text").unwrap();
+        // Where nothing but our file server runs, nothing makes edits that are to come back.
+        fs::create_dir(host.join(".nexus")).unwrap();
+        fs::write(host.join(".nexus/config.yaml"), "mode: dev\n").unwrap();
         // As it runs on a machine of its owner's.
         self.node.set("NEXUS_LOG", "info");
         self.node.spawn();
