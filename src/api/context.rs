@@ -15,6 +15,7 @@ use crate::compose::Subnet;
 use crate::engine::Engine;
 use crate::ops::doctor;
 use crate::ops::vitals::Vitals;
+use crate::router;
 use crate::store::Store;
 use crate::workspace::Workspaces;
 
@@ -58,6 +59,8 @@ pub struct Parts {
     pub workspaces: Workspaces,
     /// Backups.
     pub backups: Backups,
+    /// What the web port counts.
+    pub web: Arc<router::Metrics>,
     /// The engine.
     pub engine: Arc<dyn Engine>,
     /// Where tokens are kept.
@@ -92,6 +95,11 @@ impl Api {
     /// Backups.
     pub fn backups(&self) -> &Backups {
         &self.inner.parts.backups
+    }
+
+    /// What the web port counts.
+    pub fn web(&self) -> &router::Metrics {
+        &self.inner.parts.web
     }
 
     /// The engine.

@@ -20,6 +20,8 @@ use super::rest;
         rest::node::status,
         rest::node::doctor,
         rest::events::follow,
+        rest::events::connect,
+        rest::metrics::read,
         rest::workspaces::list,
         rest::workspaces::create,
         rest::workspaces::show,

@@ -7,7 +7,6 @@ use nexus_agent::path::RelPath;
 use nexus_agent::reconcile::Side;
 use nexus_agent::safety::Cause;
 use nexus_agent::safety::Hold;
-use nexus_agent::session;
 use nexus_agent::session::Dispute;
 use nexus_agent::session::Presence;
 use nexus_agent::session::SideStatus;
@@ -161,10 +160,10 @@ pub fn undone(undone: Undone) -> wire::UndoneSync {
 
 /// Why a path is where it is, or is not.
 pub fn trace(path: &RelPath, trace: &Trace) -> wire::SyncTrace {
-    let mut because = Vec::new();
-    if let Some(session) = &trace.session {
-        because.extend(session_says(path, session));
-    }
+    let mut because = match &trace.session {
+        Ok(session) => vec![session.verdict.to_string()],
+        Err(reason) => vec![reason.clone()],
+    };
     let mut sides = Side::BOTH.into_iter().zip(&trace.sides).map(|(side, answer)| match answer {
         Ok(Answer::Standing { what, reason, digest }) => {
             let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -195,29 +194,11 @@ pub fn trace(path: &RelPath, trace: &Trace) -> wire::SyncTrace {
             kept.batch
         ));
     }
-    wire::SyncTrace { path: path.to_string(), because, host, container }
-}
-
-/// What the session has decided that touches a path.
-fn session_says(path: &RelPath, session: &session::Status) -> Vec<String> {
-    let touches =
-        |other: Option<&RelPath>| other.is_none_or(|other| other.is_within(path) || path.is_within(other));
-    let mut says = Vec::new();
-    if let Some(halt) = session.halt {
-        says.push(format!("everything is halted: {halt}"));
-    }
-    for dispute in session.conflicts.iter().filter(|dispute| touches(dispute.conflict.path.as_ref())) {
-        let at = text(dispute.conflict.path.as_ref());
-        says.push(format!("a conflict at `{at}`: both sides have changed it, and neither is overwritten"));
-    }
-    for held in &session.holds {
-        if held.samples.iter().any(|sample| touches(Some(sample))) {
-            says.push(format!("held until somebody says yes: {}", hold(held).message));
-        }
-    }
-    for (at, deferred) in session.deferred.iter().filter(|(at, _)| touches(at.as_ref())) {
-        let attempts = deferred.attempts;
-        says.push(format!("tried {attempts} times at `{}`: {}", text(at.as_ref()), deferred.reason));
-    }
-    says
+    let records = trace.session.iter().flat_map(|session| &session.records);
+    let decided = records.map(|record| wire::SyncDecision {
+        at: trace.epoch.saturating_add(record.at).unwrap_or(trace.epoch).to_string(),
+        path: text(record.path.as_ref()),
+        what: record.event.to_string(),
+    });
+    wire::SyncTrace { path: path.to_string(), because, host, container, decided: decided.collect() }
 }

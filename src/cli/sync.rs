@@ -429,6 +429,14 @@ async fn trace(context: &mut Context, arguments: &TraceArguments) -> Result<Exit
         context.screen.value(&trace)?;
     } else {
         trace.because.iter().try_for_each(|line| context.screen.line(line))?;
+        for decision in &trace.decided {
+            let at = match decision.path.as_str() {
+                "" => "the folder itself: ".to_owned(),
+                path if path == trace.path => String::new(),
+                path => format!("{path}: "),
+            };
+            context.screen.line(&format!("{} {at}{}", decision.at, decision.what))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

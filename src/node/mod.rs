@@ -92,12 +92,14 @@ pub async fn run(
     let settings = settings::backup(&config, environment)?;
     let backups = Backups::new(settings, node.to_string(), home.clone(), sources, tasks.token());
     tasks.spawn("backups", backups.clone().follow_schedules(tasks.token()));
+    let metrics = Arc::new(router::Metrics::default());
     let doctor = doctor_subject(&config, &engine, &home, &node);
     let (vitals, looking) = vitals::prepare(doctor.clone());
     tasks.spawn("vitals", looking.run(tasks.token()));
     let api = api::Api::new(api::Parts {
         workspaces: workspaces.clone(),
         backups,
+        web: Arc::clone(&metrics),
         engine: Arc::clone(&engine),
         store: store.clone(),
         home: home.clone(),
@@ -113,7 +115,6 @@ pub async fn run(
     let routes = settings::router(&config);
     let (table_sender, table) = watch::channel(Arc::new(router::Table::compile(vec![], routes.clone())));
     tasks.spawn("routes", publish_routes(workspaces.clone(), routes, table_sender, tasks.token()));
-    let metrics = Arc::new(router::Metrics::default());
     tasks.spawn("web port", router::serve(web, table, router::Limits::default(), metrics, tasks.token()));
 
     // Only the engine can say where our paths are on its host; until it answers nothing can be run anyway.

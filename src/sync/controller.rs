@@ -16,6 +16,7 @@ use nexus_agent::path::RelPath;
 use nexus_agent::reconcile::Side;
 use nexus_agent::resolve::Choice;
 use nexus_agent::safety::Halt;
+use nexus_agent::session;
 use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
@@ -77,6 +78,16 @@ pub(super) enum Wish {
     Accept(Halt, oneshot::Sender<bool>),
     Choose(Option<RelPath>, Digest, Choice, oneshot::Sender<Result<(), String>>),
     Ask(Side, Question, oneshot::Sender<Answer>),
+    Trace(RelPath, oneshot::Sender<Traced>),
+}
+
+/// What a session says of a path.
+#[derive(Debug)]
+pub struct Traced {
+    /// What it says.
+    pub trace: session::Trace,
+    /// How late it was then, on the clock the trace goes by.
+    pub now: session::Instant,
 }
 
 /// Holds a session; it ends when this is dropped.
@@ -176,6 +187,14 @@ impl Wishes {
     /// See [`SessionError`]; also when the side is not there.
     pub async fn ask(&self, side: Side, question: Question) -> Result<Answer, SessionError> {
         self.wish(|answer| Wish::Ask(side, question, answer)).await
+    }
+
+    /// What the session has decided about a path, and how it stands.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn trace(&self, path: RelPath) -> Result<Traced, SessionError> {
+        self.wish(|answer| Wish::Trace(path, answer)).await
     }
 
     async fn wish<T>(&self, wish: impl FnOnce(oneshot::Sender<T>) -> Wish) -> Result<T, SessionError> {

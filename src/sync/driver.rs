@@ -46,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bounds::Bounds;
 use super::controller::SessionSpec;
+use super::controller::Traced;
 use super::controller::Wish;
 use super::link::Heard;
 use super::status::Status;
@@ -432,6 +433,9 @@ impl Driver {
                     self.questions.insert(number, answer);
                     self.tell_agent(&ToAgent::Ask { number, question: numbered(question, number) });
                 }
+            }
+            Wish::Trace(path, answer) => {
+                drop(answer.send(Traced { trace: self.session.trace(Some(&path)), now: self.now() }));
             }
         }
     }

@@ -21,6 +21,7 @@ mod driver;
 pub use controller::Handle;
 pub use controller::SessionError;
 pub use controller::SessionSpec;
+pub use controller::Traced;
 pub use controller::Wishes;
 pub use controller::spawn;
 pub use install::Agent;

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use nexus_agent::inquiry::Answer;
 use nexus_agent::inquiry::Kept;
 use nexus_agent::inquiry::Question;
@@ -20,8 +18,10 @@ use tokio::sync::watch;
 use super::control::Error;
 use super::control::Workspaces;
 use super::status::View;
+use crate::base::clock;
 use crate::base::ids::WorkspaceId;
 use crate::sync;
+use crate::sync::Traced;
 
 /// How long a flush may take.
 const FLUSH: Duration = Duration::from_secs(60);
@@ -40,28 +40,24 @@ pub struct Session {
 
 /// The sessions there are, by workspace.
 #[derive(Clone, Default)]
-pub(super) struct Sessions(Arc<Mutex<BTreeMap<WorkspaceId, Session>>>);
+pub(super) struct Sessions(Arc<watch::Sender<BTreeMap<WorkspaceId, Session>>>);
 
 impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<WorkspaceId, Session>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn put(&self, id: &WorkspaceId, handle: &sync::Handle, settings: &sync::Settings) {
         let session = Session {
             status: handle.status.clone(),
             settings: settings.clone(),
             wishes: handle.wishes.clone(),
         };
-        self.lock().insert(id.clone(), session);
+        self.0.send_modify(|sessions| drop(sessions.insert(id.clone(), session)));
     }
 
     pub(super) fn remove(&self, id: &WorkspaceId) {
-        self.lock().remove(id);
+        self.0.send_if_modified(|sessions| sessions.remove(id).is_some());
     }
 
     fn get(&self, id: &WorkspaceId) -> Option<Session> {
-        self.lock().get(id).cloned()
+        self.0.borrow().get(id).cloned()
     }
 }
 
@@ -81,11 +77,18 @@ pub struct Trace {
     pub sides: [Result<Answer, String>; 2],
     /// What is kept of it.
     pub versions: Vec<Kept>,
-    /// The session, with its conflicts, holds and retries.
-    pub session: Option<session::Status>,
+    /// What the session has decided; why not when it cannot be asked.
+    pub session: Result<session::Trace, String>,
+    /// When the clock of its records stood at nought.
+    pub epoch: Timestamp,
 }
 
 impl Workspaces {
+    /// The sessions there are, by workspace, as they come and go.
+    pub fn sessions(&self) -> watch::Receiver<BTreeMap<WorkspaceId, Session>> {
+        self.sessions.0.subscribe()
+    }
+
     /// The session of a workspace, with the workspace.
     ///
     /// # Errors
@@ -243,8 +246,13 @@ impl Workspaces {
         let why = |side| ask(&session, side, Question::Why { path: path.clone() });
         let sides = [why(Side::Alpha).await, why(Side::Beta).await];
         let versions = self.versions(key, Some(path.clone())).await?;
-        let status = session.status.borrow().session.clone();
-        Ok(Trace { sides, versions, session: status })
+        let traced = session.wishes.trace(path).await;
+        let now = clock::now();
+        let (session, epoch) = match traced {
+            Ok(Traced { trace, now: passed }) => (Ok(trace), now.saturating_sub(passed).unwrap_or(now)),
+            Err(error) => (Err(format!("the session cannot be asked: {error}")), now),
+        };
+        Ok(Trace { sides, versions, session, epoch })
     }
 }
 

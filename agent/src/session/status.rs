@@ -166,6 +166,10 @@ impl Status {
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: [Self; 7] =
+        [Self::Paused, Self::Halted, Self::Apart, Self::Working, Self::Retrying, Self::Waiting, Self::Equal];
+
     /// Its name in tables and events.
     pub fn name(self) -> &'static str {
         match self {

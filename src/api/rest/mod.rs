@@ -4,6 +4,7 @@ pub mod backup;
 pub mod claim;
 pub mod events;
 pub mod logs;
+pub mod metrics;
 pub mod node;
 pub mod run;
 pub mod sync;
@@ -33,9 +34,11 @@ pub fn router(api: &Api) -> (Vec<Route>, Router) {
         .add(open, "GET", "/claim/{code}", page::claim)
         .add(open, "POST", "/claim/{code}", page::claimed)
         .add(open, "GET", "/api/v1/openapi.json", openapi::document)
+        .add(read, "GET", "/metrics", metrics::read)
         .add(read, "GET", "/api/v1/status", node::status)
         .add(read, "GET", "/api/v1/doctor", node::doctor)
         .add(read, "GET", "/api/v1/events", events::follow)
+        .add(read, "GET", "/api/v1/ws", events::connect)
         .add(read, "GET", "/api/v1/workspaces", workspaces::list)
         .add(write, "POST", "/api/v1/workspaces", workspaces::create)
         .add(read, "GET", "/api/v1/workspaces/{id}", workspaces::show)

@@ -209,6 +209,17 @@ pub struct UndoneSync {
     pub failed: Vec<SyncRetry>,
 }
 
+/// One decision about a path, or what led to one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SyncDecision {
+    /// When, RFC 3339.
+    pub at: String,
+    /// About which path; empty for the folder itself.
+    pub path: String,
+    /// One sentence.
+    pub what: String,
+}
+
 /// Why a path is where it is, or is not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SyncTrace {
@@ -220,4 +231,7 @@ pub struct SyncTrace {
     pub host: SyncVersion,
     /// What stands there in the container.
     pub container: SyncVersion,
+    /// What was decided about it, about what it is in and about what is below it, as far back as it is remembered: the
+    /// oldest first.
+    pub decided: Vec<SyncDecision>,
 }

@@ -131,8 +131,17 @@ impl TestApi {
         let (facts_id, store_again) = (facts.id.clone(), store.clone());
         let (sources, known) = tokio::sync::watch::channel(Vec::new());
         let backups = backups(temp.path(), &directory, &home, known, &closing);
-        let parts =
-            api::Parts { workspaces, backups, engine, store, home: home.clone(), settings, facts, doctor };
+        let parts = api::Parts {
+            workspaces,
+            backups,
+            web: Arc::default(),
+            engine,
+            store,
+            home: home.clone(),
+            settings,
+            facts,
+            doctor,
+        };
         let api = Api::new(parts);
         api.tokens().ensure_claim().await.unwrap();
         let mut tasks = TaskGroup::new("test", &closing);

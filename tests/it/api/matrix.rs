@@ -36,16 +36,19 @@ const NOBODY: &str = r#"{"workspace":"nobody"}"#;
 const TOKEN: &str = r#"{"label":"x","scope":"none"}"#;
 
 /// route, [without a token, read, write, admin, local socket]
-const MATRIX: [Row; 46] = [
+const MATRIX: [Row; 48] = [
     row("GET /", [200, 200, 200, 200, 200]),
     row("GET /style.css", [200, 200, 200, 200, 200]),
     row("GET /health", [200, 200, 200, 200, 200]),
     row("GET /claim/{code}", [404, 404, 404, 404, 404]),
     row("POST /claim/{code}", [404, 404, 404, 404, 404]),
     row("GET /api/v1/openapi.json", [200, 200, 200, 200, 200]),
+    row("GET /metrics", [401, 200, 200, 200, 200]),
     row("GET /api/v1/status", [401, 200, 200, 200, 200]),
     row("GET /api/v1/doctor", [401, 200, 200, 200, 200]),
     row("GET /api/v1/events", [401, 200, 200, 200, 200]),
+    // Nobody here asks for a WebSocket.
+    row("GET /api/v1/ws", [401, 400, 400, 400, 400]),
     row("GET /api/v1/workspaces", [401, 200, 200, 200, 200]),
     row_with("POST /api/v1/workspaces", CREATE, [401, 403, 400, 400, 400]),
     row("GET /api/v1/workspaces/{id}", [401, 404, 404, 404, 404]),

@@ -4,7 +4,14 @@ use std::fs;
 use std::time::Duration;
 use std::time::Instant;
 
+use futures::StreamExt as _;
 use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use super::harness::LATER;
 use super::harness::SOON;
@@ -71,6 +78,16 @@ async fn a_path_tells_why_it_is_not_there() {
     assert!(because("secret/key").contains("`secret/` in .gitignore"), "{}", because("secret/key"));
     assert!(because("node_modules/left/index.js").contains("in the defaults"));
     assert!(because("server.js").contains("on the container: file"), "{}", because("server.js"));
+    node.write("plain/late.txt", "late");
+    json(&node, &["flush", "plain"]);
+    let trace = json(&node, &["trace", "plain", "late.txt"]);
+    assert_eq!(trace["because"][0], "both sides have the same");
+    let decided: Vec<_> =
+        trace["decided"].as_array().unwrap().iter().map(|one| one["what"].to_string()).collect();
+    let wanted =
+        ["the host has a file of 4 bytes", "the container is to have a file", "the container now has a file"];
+    let mut rest = decided.iter();
+    assert!(wanted.iter().all(|wanted| rest.any(|what| what.contains(wanted))), "{decided:#?}");
     let (code, _, talk) = node.cli(&["sync", "trace", "plain", "../etc/passwd"]);
     assert!(code == 2 && talk.contains("no path in the folder"), "{talk}");
 }
@@ -139,4 +156,77 @@ async fn a_stopped_workspace_says_that_it_has_no_session() {
     let (code, _, talk) = node.cli(&["workspace", "start", "plain", "--wait"]);
     assert_eq!(code, 0, "{talk}");
     assert_eq!(inside(&node, "cat meanwhile.txt"), "meanwhile");
+}
+
+#[tokio::test]
+async fn a_socket_tells_of_sync_and_a_page_measures_it() {
+    let node = running().await;
+    let (code, out, talk) = node.cli(&["--json", "token", "create", "watcher", "--scope", "read"]);
+    assert_eq!(code, 0, "{out}{talk}");
+    let token = serde_json::from_str::<Value>(&out).unwrap()["secret"].as_str().unwrap().to_owned();
+    let address = format!("127.0.0.1:{}", node.control);
+    let mut request = format!("ws://{address}/api/v1/ws").into_client_request().unwrap();
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let stream = TcpStream::connect(&address).await.unwrap();
+    let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+    let first = told(&mut socket).await;
+    assert_eq!(
+        (&first["event"], &first["data"]["workspaces"][0]["name"]),
+        (&"workspaces".into(), &"plain".into())
+    );
+    let files = |event: &Value| {
+        let sides = event["data"]["sides"].as_array().unwrap().iter();
+        sides.map(|side| side["files"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let equal = |event: &Value| event["event"] == "sync" && event["data"]["state"] == "equal";
+    let before = loop {
+        let event = told(&mut socket).await;
+        if equal(&event) {
+            break files(&event);
+        }
+    };
+    node.write("plain/late.txt", "late");
+    let wanted: Vec<_> = before.iter().map(|files| files + 1).collect();
+    loop {
+        let event = told(&mut socket).await;
+        if equal(&event) && files(&event) == wanted {
+            assert!(event["data"]["latency_us"].as_u64().unwrap() > 0, "{event}");
+            break;
+        }
+    }
+
+    let lines = [
+        format!("nexus_sync_files{{side=\"container\",workspace=\"plain\"}} {}", wanted[1]),
+        "nexus_sync_state{state=\"equal\",workspace=\"plain\"} 1".to_owned(),
+    ];
+    let until = Instant::now() + SOON;
+    loop {
+        let page = page(&address, &token, "/metrics").await;
+        if lines.iter().all(|line| page.lines().any(|there| there == line)) {
+            return;
+        }
+        assert!(Instant::now() < until, "{lines:#?} are not in\n{page}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The next event; what only keeps the socket open is passed over.
+async fn told(socket: &mut WebSocketStream<TcpStream>) -> Value {
+    loop {
+        let message = tokio::time::timeout(SOON, socket.next()).await.expect("something is told in time");
+        if let Message::Text(text) = message.expect("the socket stays open").unwrap() {
+            return serde_json::from_str(&text).unwrap();
+        }
+    }
+}
+
+async fn page(address: &str, token: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    answer
 }
