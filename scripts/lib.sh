@@ -138,6 +138,23 @@ debian_sources() {
   done
 }
 
+# debian_13_packages FOLDER PACKAGE...: Debian 13's packages as files in a folder, nothing installed.
+#
+# A private apt (own lists, own cache) reads the sources above, so the system's package state stays as it is, and
+# signatures are still checked.
+debian_13_packages() {
+  local folder=$1 apt="$SCRATCH/trixie"
+  shift
+  mkdir -p "$folder" "$apt"/{parts,lists/partial,cache/archives/partial}
+  chmod -R a+rX "$SCRATCH"
+  debian_sources >"$apt/parts/trixie.sources"
+  [ -s "$apt/parts/trixie.sources" ] || return 1
+  local options=(-q -o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$apt/parts" -o "Dir::State::Lists=$apt/lists"
+    -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root -o Acquire::Languages=none)
+  quietly "$SCRATCH/apt" as_root apt-get "${options[@]}" update || return 1
+  (cd "$folder" && quietly "$SCRATCH/apt" as_root apt-get "${options[@]}" download "$@")
+}
+
 # The oldest Rust that compiles the sources.
 rust_wanted() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml"; }
 

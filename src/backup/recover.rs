@@ -292,14 +292,15 @@ impl Job {
             return Err(Error::Space { needed: self.snapshot.bytes, free });
         }
         let mut full = false;
-        reader.entries(&self.snapshot, &mut |entry| {
+        let root = reader.entries(&self.snapshot, &mut |entry| {
             let write = |content: &Content, file: &mut File| reader.content(content, file);
             self.put(entry, &mut target, &mut done, &write, &mut full);
         })?;
         if self.request.dry_run {
             return Ok(done);
         }
-        target.close().map_err(disk)?;
+        // A folder that was there keeps what its owner has set.
+        target.close((!there).then_some(&root)).map_err(disk)?;
         if !there {
             std::fs::rename(&hidden, &self.to).map_err(failed(&self.to))?;
         }
@@ -394,6 +395,7 @@ mod tests {
             time: time.parse().unwrap(),
             host: "h".to_owned(),
             folder: folder.to_owned(),
+            path: format!("/workspaces/{folder}"),
             workspace: None,
             files: 1,
             bytes: 1,

@@ -190,7 +190,7 @@ impl Target {
                 Ok(())
             }
             Kind::File { .. } => self.file(path, wanted, action, write),
-            Kind::Link(target) => Ok(self.link(path, target, action)?),
+            Kind::Link(target) => Ok(self.link(path, wanted, target, action)?),
             Kind::Other(_) => Ok(()),
         }
     }
@@ -223,15 +223,16 @@ impl Target {
         done
     }
 
-    fn link(&self, path: &RelPath, target: &OsString, action: Action) -> Result<(), Error> {
+    fn link(&self, path: &RelPath, wanted: &Wanted, target: &OsString, action: Action) -> Result<(), Error> {
         let parent = self.parent(path)?;
         let name = format!(".nexus-restore-{}", ids::random(10));
         rustix::fs::symlinkat(target.as_bytes(), &parent, &name).map_err(failed("cannot make a link"))?;
         belong(&parent, name.as_bytes());
-        let done = self.keep(&parent, path, action).and_then(|()| {
-            rustix::fs::renameat(&parent, &name, &parent, path.name())
-                .map_err(failed("cannot put the link in place"))
-        });
+        let done =
+            dress(&parent, &name, wanted).and_then(|()| self.keep(&parent, path, action)).and_then(|()| {
+                rustix::fs::renameat(&parent, &name, &parent, path.name())
+                    .map_err(failed("cannot put the link in place"))
+            });
         if done.is_err() {
             let _ignored = rustix::fs::unlinkat(&parent, &name, AtFlags::empty());
         }
@@ -258,16 +259,23 @@ impl Target {
         copy.sync_all().map_err(io)
     }
 
-    /// Sets what could not be set before all was in place: permissions and times of directories.
+    /// Sets what could not be set before all was in place: permissions and times of directories, with `root` also those
+    /// of the folder itself.
     ///
     /// # Errors
     /// The first directory that did not take it.
-    pub fn close(self) -> Result<(), Error> {
+    pub fn close(self, root: Option<&Wanted>) -> Result<(), Error> {
         for (path, wanted) in self.directories.iter().rev() {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = rustix::fs::openat2(&self.root, path.as_path(), flags, Mode::empty(), beneath())
                 .map_err(failed("cannot open a directory"))?;
             finish(&File::from(fd), wanted)?;
+        }
+        if let Some(root) = root {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let fd = rustix::fs::openat(&self.root, ".", flags, Mode::empty())
+                .map_err(failed("cannot open the folder"))?;
+            finish(&File::from(fd), root)?;
         }
         rustix::fs::fsync(&self.root).map_err(failed("cannot finish the folder"))
     }
@@ -294,24 +302,34 @@ fn belong(directory: &OwnedFd, name: &[u8]) {
     }
 }
 
+/// Gives a link its time; it has no permissions of its own.
+fn dress(parent: &OwnedFd, name: &str, wanted: &Wanted) -> Result<(), Error> {
+    let Some(times) = wanted.modified.map(times) else { return Ok(()) };
+    rustix::fs::utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(failed("cannot set the time"))
+}
+
 /// Permissions and times, and the content onto the disk. No backup gives anybody the rights of another.
 fn finish(file: &File, wanted: &Wanted) -> Result<(), Error> {
     if let Some(mode) = wanted.mode {
         let mode = Mode::from_bits_retain(mode & 0o1777);
         rustix::fs::fchmod(file, mode).map_err(failed("cannot set the permissions"))?;
     }
-    if let Some(modified) = wanted.modified {
-        let time = Timespec { tv_sec: modified.as_second(), tv_nsec: modified.subsec_nanosecond().into() };
-        // Before 1970 the parts count in the other direction.
-        let time = if time.tv_nsec < 0 {
-            Timespec { tv_sec: time.tv_sec - 1, tv_nsec: time.tv_nsec + 1_000_000_000 }
-        } else {
-            time
-        };
-        let times = Timestamps { last_access: time, last_modification: time };
+    if let Some(times) = wanted.modified.map(times) {
         rustix::fs::futimens(file, &times).map_err(failed("cannot set the time"))?;
     }
     Ok(())
+}
+
+fn times(modified: Timestamp) -> Timestamps {
+    let time = Timespec { tv_sec: modified.as_second(), tv_nsec: modified.subsec_nanosecond().into() };
+    // Before 1970 the parts count in the other direction.
+    let time = if time.tv_nsec < 0 {
+        Timespec { tv_sec: time.tv_sec - 1, tv_nsec: time.tv_nsec + 1_000_000_000 }
+    } else {
+        time
+    };
+    Timestamps { last_access: time, last_modification: time }
 }
 
 /// What the disk's error means.
@@ -389,7 +407,7 @@ mod tests {
         );
         let setuid = Wanted { mode: Some(0o104_755), ..wanted("suid", file()) };
         put(&mut target, &setuid, "evil").unwrap();
-        target.close().unwrap();
+        target.close(None).unwrap();
         assert_eq!(std::fs::metadata(root.join("suid")).unwrap().permissions().mode() & 0o7777, 0o755);
         let left: Vec<_> =
             std::fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -430,7 +448,7 @@ mod tests {
         put(&mut target, &Wanted { mode: Some(0o755), ..wanted("sub", Kind::Directory) }, "").unwrap();
         put(&mut target, &wanted("sub/file", Kind::File { size: 1 }), "x").unwrap();
         put(&mut target, &wanted("sub/link", Kind::Link("file".into())), "").unwrap();
-        target.close().unwrap();
+        target.close(None).unwrap();
         for path in ["sub", "sub/file", "sub/link"] {
             let meta = std::fs::symlink_metadata(directory.path().join(path)).unwrap();
             let owner =

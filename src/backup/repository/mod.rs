@@ -105,8 +105,10 @@ pub struct Snapshot {
     pub time: Timestamp,
     /// The node that took it.
     pub host: String,
-    /// The workspace's folder name then.
+    /// The workspace's folder name then; of a snapshot that another program took, the name of what it took.
     pub folder: String,
+    /// Where in the snapshot the folder lies.
+    pub path: String,
     /// The workspace's id, when a node of ours took it.
     pub workspace: Option<String>,
     /// Files in it.
@@ -292,7 +294,7 @@ impl Repository {
     pub fn snapshots(&self) -> Result<Vec<Snapshot>, Trouble> {
         let all =
             self.inner.get_all_snapshots().map_err(|error| self.trouble("read the snapshots of", &error))?;
-        let mut all: Vec<Snapshot> = all.iter().filter_map(shown).collect();
+        let mut all: Vec<Snapshot> = all.iter().flat_map(shown).collect();
         all.sort_by(|one, other| (one.time, &one.id).cmp(&(other.time, &other.id)));
         Ok(all)
     }
@@ -388,7 +390,8 @@ impl Repository<IndexedIdsStatus> {
 }
 
 impl Repository<IndexedFullStatus> {
-    /// What a snapshot holds, in the order of its paths: what each says of itself, and what reads it.
+    /// What a snapshot holds, in the order of its paths: what each says of itself, and what reads it. Returns what the
+    /// folder itself is.
     ///
     /// # Errors
     /// When the snapshot cannot be opened at all; `each` is told what cannot be listed.
@@ -396,8 +399,8 @@ impl Repository<IndexedFullStatus> {
         &self,
         snapshot: &Snapshot,
         each: &mut dyn FnMut(Result<(restore::Wanted, Content), Trouble>),
-    ) -> Result<(), Trouble> {
-        let path = format!("{}:{ROOT}/{}", snapshot.id, snapshot.folder);
+    ) -> Result<restore::Wanted, Trouble> {
+        let path = format!("{}:{}", snapshot.id, snapshot.path);
         let root = self
             .inner
             .node_from_snapshot_path(&path, |_| true)
@@ -412,7 +415,7 @@ impl Repository<IndexedFullStatus> {
                 Err(error) => Err(self.trouble("list a snapshot of", &error)),
             });
         }
-        Ok(())
+        Ok(wanted(Path::new(""), &root))
     }
 
     /// Writes the content of a file.
@@ -450,18 +453,24 @@ fn wanted(path: &Path, node: &Node) -> restore::Wanted {
     }
 }
 
-fn shown(file: &SnapshotFile) -> Option<Snapshot> {
-    let path = file.paths.iter().next()?;
+/// A snapshot of ours holds one folder; one that another program took may hold several, each of which is shown.
+fn shown(file: &SnapshotFile) -> Vec<Snapshot> {
     let summary = file.summary.clone().unwrap_or_default();
-    Some(Snapshot {
-        id: file.id.to_hex().as_str().to_owned(),
-        time: file.time.timestamp(),
-        host: file.hostname.clone(),
-        folder: path.strip_prefix(ROOT)?.trim_start_matches('/').to_owned(),
-        workspace: file.tags.iter().find_map(|tag| tag.strip_prefix(TAG)).map(str::to_owned),
-        files: summary.total_files_processed,
-        bytes: summary.total_bytes_processed,
-    })
+    let one = |path: &String| {
+        let ours = path.strip_prefix(ROOT).map(|rest| rest.trim_start_matches('/'));
+        let folder = ours.or_else(|| path.rsplit('/').next()).filter(|folder| !folder.is_empty())?;
+        Some(Snapshot {
+            id: file.id.to_hex().as_str().to_owned(),
+            time: file.time.timestamp(),
+            host: file.hostname.clone(),
+            folder: folder.to_owned(),
+            path: path.clone(),
+            workspace: file.tags.iter().find_map(|tag| tag.strip_prefix(TAG)).map(str::to_owned),
+            files: summary.total_files_processed,
+            bytes: summary.total_bytes_processed,
+        })
+    };
+    file.paths.iter().filter_map(one).collect()
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ impl Bench {
             }
         };
         reader.entries(snapshot, &mut each).unwrap();
-        target.close().unwrap();
+        target.close(None).unwrap();
         bad
     }
 }
@@ -104,7 +104,7 @@ fn picture(root: &Path) -> Vec<String> {
                 (_, true) => blake3::hash(&std::fs::read(&path).unwrap()).to_string(),
                 _ => String::new(),
             };
-            let time = if meta.is_symlink() { (0, 0) } else { (meta.mtime(), meta.mtime_nsec()) };
+            let time = (meta.mtime(), meta.mtime_nsec());
             into.push(format!("{:?} {:o} {time:?} {content}", path.strip_prefix(root).unwrap(), meta.mode()));
             if meta.is_dir() {
                 look(&path, root, into);

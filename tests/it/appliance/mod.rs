@@ -2,7 +2,7 @@
 
 mod bad;
 mod disk;
-mod harness;
+pub mod harness;
 mod hostile;
 mod kill;
 mod kinds;

@@ -1,0 +1,7 @@
+//! Backups: through the command line, and at real servers with everything that goes wrong at those.
+
+mod bucket;
+mod command;
+mod harness;
+mod proxy;
+mod server;
