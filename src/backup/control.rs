@@ -11,7 +11,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::TryStreamExt as _;
 use futures::future::join_all;
+use futures::stream;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -24,7 +27,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::destination::Destination;
 use super::destination::Form;
+use super::digest::Listing;
 use super::error::Error;
+use super::known;
+use super::known::Known;
 use super::objects::Objects;
 use super::objects::Patience;
 use super::repository::Access;
@@ -54,6 +60,8 @@ use crate::base::sealed::Sealed;
 
 /// The longest sleep between two looks at the schedules: clocks are set, machines sleep.
 const LOOK: Duration = Duration::from_secs(60);
+/// So many snapshots are asked for at once.
+const ASKED: usize = 8;
 
 /// What the owner decides about backups.
 #[derive(Debug, Clone)]
@@ -124,6 +132,26 @@ pub struct Outcome {
     pub saved: Option<Saved>,
     /// Why it is not saved.
     pub failure: Option<String>,
+}
+
+impl Outcome {
+    /// What is known of the workspace from now on. Where something was missed or moved under the hand, the next run is
+    /// to look again.
+    fn known(&self, digest: Option<String>) -> Option<Known> {
+        let saved = self.saved.as_ref()?;
+        if self.report.unreadable.total + self.report.changed.total > 0 {
+            return None;
+        }
+        let snapshot = saved.snapshot.clone().or_else(|| saved.since.clone())?;
+        Some(Known { folder: self.folder.clone(), digest: digest?, snapshot })
+    }
+}
+
+/// A workspace that is to be backed up, unless it is as it was.
+struct Job {
+    workspace: Workspace,
+    /// What there is to say of it, when nothing has changed.
+    unchanged: Option<Outcome>,
 }
 
 /// What became of a run at one destination.
@@ -369,20 +397,39 @@ impl Backups {
         now: Timestamp,
     ) -> Result<(Vec<Outcome>, usize), Trouble> {
         let access = self.access(destination)?;
+        let jobs = self.look(destination, workspaces).await?;
+        let jobs = confirm(&access.objects, jobs).await?;
+        if !jobs.is_empty() && jobs.iter().all(|job| job.unchanged.is_some()) {
+            // No new snapshot, so none that the rules drop for it: there is nothing to open the repository for.
+            return Ok((jobs.into_iter().filter_map(|job| job.unchanged).collect(), 0));
+        }
         let opening = access.clone();
         let password = self.inner.settings.passwords.get(&destination.name).cloned();
         let repository = blocking(move || opening.open_or_create(password)).await?;
         let lock = Lock::take(&access.objects, &repository.master(), &self.inner.host, now).await?;
         let (this, keep) = (self.clone(), destination.clone());
-        let work = blocking(move || this.save_each(repository, &keep, &workspaces, now));
+        let work = blocking(move || this.save_each(repository, &keep, jobs, now));
         renewing(lock, work).await
+    }
+
+    /// Which workspaces are as they were when they were last backed up there, as far as this node remembers.
+    async fn look(&self, destination: &Destination, workspaces: Vec<Workspace>) -> Result<Vec<Job>, Trouble> {
+        let (this, name) = (self.clone(), destination.name.clone());
+        blocking(move || {
+            let job = |workspace: Workspace| {
+                let unchanged = unchanged(&workspace, &this.inner, &name);
+                Job { workspace, unchanged }
+            };
+            Ok(workspaces.into_iter().map(job).collect())
+        })
+        .await
     }
 
     fn save_each(
         &self,
         repository: Repository,
         destination: &Destination,
-        workspaces: &[Workspace],
+        jobs: Vec<Job>,
         now: Timestamp,
     ) -> Result<(Vec<Outcome>, usize), Trouble> {
         let snapshots = repository.snapshots()?;
@@ -390,15 +437,21 @@ impl Backups {
         let writer = repository.writer()?;
         let read = Arc::new(AtomicU64::new(0));
         let mut outcomes = Vec::new();
-        for (done, workspace) in workspaces.iter().enumerate() {
+        for (done, Job { workspace, unchanged }) in jobs.into_iter().enumerate() {
             self.change(&destination.name, |status| {
                 if let Some(running) = &mut status.running {
                     running.workspaces.0 = done;
                     running.bytes = read.load(Ordering::Relaxed);
                 }
             });
+            if let Some(unchanged) = unchanged {
+                outcomes.push(unchanged);
+                continue;
+            }
             let had = snapshots.iter().any(|one| one.folder == workspace.folder && one.files > 0);
-            let outcome = save(&writer, workspace, &self.inner, had, now, &read)?;
+            let (outcome, digest) = save(&writer, &workspace, &self.inner, had, now, &read)?;
+            let known = outcome.known(digest);
+            known::save(&self.inner.home, &destination.name, &workspace.id, known.as_ref());
             outcomes.push(outcome);
         }
         let failed = outcomes.iter().any(|outcome| outcome.failure.is_some());
@@ -463,6 +516,34 @@ pub(super) async fn renewing<T>(
     done
 }
 
+/// What is to be said of a workspace that is as it was when it was last backed up at a destination.
+fn unchanged(workspace: &Workspace, inner: &Inner, destination: &str) -> Option<Outcome> {
+    let known = known::load(&inner.home, destination, &workspace.id)?;
+    let report = Shared::default();
+    let mut listing = Listing::new(clock::now());
+    let walk = Walk::new(&workspace.path, &inner.settings.selection, Arc::clone(&report)).ok()?;
+    walk.for_each(|entry| listing.add(&entry));
+    let report = walk::lock(&report).clone();
+    let same = listing.finish().is_some_and(|digest| digest == known.digest);
+    if !same || known.folder != workspace.folder || report.unreadable.total > 0 {
+        return None;
+    }
+    let saved = Saved { snapshot: None, since: Some(known.snapshot), new: 0, changed: 0, stored: 0 };
+    Some(Outcome { folder: workspace.folder.clone(), report, saved: Some(saved), failure: None })
+}
+
+/// Asks the destination whether the snapshots that nothing has changed since are there. Those that are gone are taken
+/// anew.
+async fn confirm(objects: &Objects, jobs: Vec<Job>) -> Result<Vec<Job>, Trouble> {
+    let ask = |job: Job| async {
+        let snapshot = job.unchanged.as_ref().and_then(|outcome| outcome.saved.as_ref()?.since.as_deref());
+        let Some(snapshot) = snapshot else { return Ok(job) };
+        let there = objects.size(&Access::key(snapshot)).await?.is_some_and(|size| size > 0);
+        Ok(if there { job } else { Job { unchanged: None, ..job } })
+    };
+    stream::iter(jobs).map(ask).buffered(ASKED).try_collect().await
+}
+
 fn save(
     writer: &Writer,
     workspace: &Workspace,
@@ -470,7 +551,7 @@ fn save(
     had: bool,
     now: Timestamp,
     read: &Arc<AtomicU64>,
-) -> Result<Outcome, Trouble> {
+) -> Result<(Outcome, Option<String>), Trouble> {
     let report = Shared::default();
     let failed = |failure: String| Outcome {
         folder: workspace.folder.clone(),
@@ -480,16 +561,17 @@ fn save(
     };
     let walk = match Walk::new(&workspace.path, &inner.settings.selection, Arc::clone(&report)) {
         Ok(walk) => walk,
-        Err(error) => return Ok(failed(crate::base::fault::chain(&error).to_string())),
+        Err(error) => return Ok((failed(crate::base::fault::chain(&error).to_string()), None)),
     };
     if had && is_empty(workspace) {
         // An unmounted disk looks like an empty folder.
-        return Ok(failed("the folder is empty and was not before; is its disk mounted?".to_owned()));
+        return Ok((failed("the folder is empty and was not before; is its disk mounted?".to_owned()), None));
     }
     let subject = Subject { folder: &workspace.folder, id: &workspace.id, host: &inner.host, now };
-    let saved = writer.save(&subject, walk, Arc::clone(&report), Arc::clone(read))?;
+    let (saved, digest) = writer.save(&subject, walk, Arc::clone(&report), Arc::clone(read))?;
     let report = walk::lock(&report).clone();
-    Ok(Outcome { folder: workspace.folder.clone(), report, saved: Some(saved), failure: None })
+    let folder = workspace.folder.clone();
+    Ok((Outcome { folder, report, saved: Some(saved), failure: None }, digest))
 }
 
 fn is_empty(workspace: &Workspace) -> bool {

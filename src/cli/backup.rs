@@ -200,7 +200,10 @@ fn print_run(context: &Context, run: &wire_backup::BackupRun, dry_run: bool) -> 
                 bytes(one.stored_bytes),
                 short(id)
             ),
-            (_, None) => format!("{at}`{}`: nothing has changed", one.workspace),
+            (_, None) => {
+                let since = one.unchanged_since.as_deref().map(|id| format!(" since snapshot {}", short(id)));
+                format!("{at}`{}`: nothing has changed{}", one.workspace, since.unwrap_or_default())
+            }
         };
         context.screen.line(&line)?;
         for note in &one.notes {

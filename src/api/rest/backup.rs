@@ -183,6 +183,7 @@ fn backed_up(outcome: &control::Outcome) -> wire_backup::BackedUp {
     wire_backup::BackedUp {
         workspace: outcome.folder.clone(),
         snapshot: saved.and_then(|saved| saved.snapshot.clone()),
+        unchanged_since: saved.and_then(|saved| saved.since.clone()),
         failure: outcome.failure.clone(),
         files: report.files,
         bytes: report.bytes,

@@ -105,6 +105,9 @@ pub struct BackedUp {
     pub workspace: String,
     /// The new snapshot; absent when nothing changed, or nothing was saved.
     pub snapshot: Option<String>,
+    /// The snapshot that nothing has changed since.
+    #[serde(default)]
+    pub unchanged_since: Option<String>,
     /// Why it was not saved.
     pub failure: Option<String>,
     /// Files taken.

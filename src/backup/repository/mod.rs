@@ -13,6 +13,8 @@ use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
@@ -39,12 +41,14 @@ use rustic_core::repofile::SnapshotFile;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::digest::Listing;
 use super::objects::Objects;
 use super::restore;
 use super::trouble::Cause;
 use super::trouble::Trouble;
 use super::walk::Shared;
 use super::walk::Walk;
+use crate::base::clock;
 use crate::base::sealed::Sealed;
 
 pub use key::Keys;
@@ -122,6 +126,8 @@ pub struct Snapshot {
 pub struct Saved {
     /// The snapshot; none when nothing has changed since the one before.
     pub snapshot: Option<String>,
+    /// That one before, when nothing has changed since.
+    pub since: Option<String>,
     /// Files that are new.
     pub new: u64,
     /// Files that changed.
@@ -131,6 +137,11 @@ pub struct Saved {
 }
 
 impl Access {
+    /// Where a snapshot lies among the objects.
+    pub fn key(snapshot: &str) -> String {
+        format!("snapshots/{snapshot}")
+    }
+
     /// Opens the repository; `None` when there is none there.
     ///
     /// # Errors
@@ -352,7 +363,8 @@ impl Repository {
 }
 
 impl Repository<IndexedIdsStatus> {
-    /// Takes a snapshot of a folder. Bytes read from the folder are added to `read`.
+    /// Takes a snapshot of a folder. Bytes read from the folder are added to `read`; the answer has the fingerprint of
+    /// what was found too, if it proves anything.
     ///
     /// # Errors
     /// When there is no new snapshot; nothing that is listed is half written then.
@@ -362,7 +374,7 @@ impl Repository<IndexedIdsStatus> {
         walk: Walk,
         report: Shared,
         read: Arc<AtomicU64>,
-    ) -> Result<Saved, Trouble> {
+    ) -> Result<(Saved, Option<String>), Trouble> {
         let failed = |error: Box<RusticError>| self.trouble("back up to", &error);
         let prefix = Path::new(ROOT).join(subject.folder);
         let mut options = SnapshotOptions::default();
@@ -371,7 +383,8 @@ impl Repository<IndexedIdsStatus> {
         options.command = Some("nexus backup".to_owned());
         let options = options.add_tags(&format!("{TAG}{}", subject.id)).map_err(failed)?;
         let snapshot = options.to_snapshot().map_err(failed)?;
-        let source = Source::new(walk, &prefix, report, read);
+        let listing = Arc::new(Mutex::new(Listing::new(clock::now())));
+        let source = Source::new(walk, &prefix, report, read, Arc::clone(&listing));
         let mut backup = BackupOptions::default().no_scan(true);
         backup.parent_opts.skip_if_unchanged = true;
         let saved = self.inner.archive(&backup, &source, snapshot, &[prefix]).map_err(failed)?;
@@ -380,12 +393,11 @@ impl Repository<IndexedIdsStatus> {
             return Err(first);
         }
         let summary = saved.summary.clone().unwrap_or_default();
-        Ok(Saved {
-            snapshot: (saved.id != Default::default()).then(|| saved.id.to_hex().as_str().to_owned()),
-            new: summary.files_new,
-            changed: summary.files_changed,
-            stored: summary.data_added_packed,
-        })
+        let snapshot = (saved.id != Default::default()).then(|| saved.id.to_hex().as_str().to_owned());
+        let since = saved.parent.filter(|_| snapshot.is_none()).map(|id| id.to_hex().as_str().to_owned());
+        let (new, changed) = (summary.files_new, summary.files_changed);
+        let digest = listing.lock().unwrap_or_else(PoisonError::into_inner).finish();
+        Ok((Saved { snapshot, since, new, changed, stored: summary.data_added_packed }, digest))
     }
 }
 

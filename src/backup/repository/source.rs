@@ -30,6 +30,7 @@ use rustic_core::repofile::Metadata;
 use rustic_core::repofile::Node;
 use rustic_core::repofile::NodeType;
 
+use crate::backup::digest::Listing;
 use crate::backup::walk;
 use crate::backup::walk::Entry;
 use crate::backup::walk::Kind;
@@ -50,13 +51,20 @@ pub struct Source {
     prefix: PathBuf,
     report: Shared,
     read: Arc<AtomicU64>,
+    listing: Arc<Mutex<Listing>>,
 }
 
 impl Source {
-    /// What `walk` finds, below `prefix`; bytes read are added to `read`.
-    pub fn new(walk: Walk, prefix: &Path, report: Shared, read: Arc<AtomicU64>) -> Self {
+    /// What `walk` finds, below `prefix`; bytes read are added to `read`, what is found to `listing`.
+    pub fn new(
+        walk: Walk,
+        prefix: &Path,
+        report: Shared,
+        read: Arc<AtomicU64>,
+        listing: Arc<Mutex<Listing>>,
+    ) -> Self {
         let root = walk.root();
-        Self { walk: Mutex::new(Some(walk)), root, prefix: prefix.to_owned(), report, read }
+        Self { walk: Mutex::new(Some(walk)), root, prefix: prefix.to_owned(), report, read, listing }
     }
 }
 
@@ -67,6 +75,7 @@ pub struct Entries {
     prefix: PathBuf,
     report: Shared,
     read: Arc<AtomicU64>,
+    listing: Arc<Mutex<Listing>>,
 }
 
 impl ReadSource for Source {
@@ -84,6 +93,7 @@ impl ReadSource for Source {
             prefix: self.prefix.clone(),
             report: Arc::clone(&self.report),
             read: Arc::clone(&self.read),
+            listing: Arc::clone(&self.listing),
         }
     }
 }
@@ -93,6 +103,7 @@ impl Iterator for Entries {
 
     fn next(&mut self) -> Option<Self::Item> {
         let entry = self.walk.as_mut()?.next()?;
+        self.listing.lock().unwrap_or_else(PoisonError::into_inner).add(&entry);
         let path = match &entry.path {
             Some(relative) => self.prefix.join(relative.as_path()),
             None => self.prefix.clone(),

@@ -60,7 +60,7 @@ impl Bench {
         let report = Shared::default();
         let walk = Walk::new(&self.folder(), &Selection::default(), Arc::clone(&report)).unwrap();
         let subject = Subject { folder: "shop", id: "ws1", host: "node1", now: now.parse().unwrap() };
-        let saved = writer.save(&subject, walk, Arc::clone(&report), Arc::default())?;
+        let (saved, _) = writer.save(&subject, walk, Arc::clone(&report), Arc::default())?;
         let report = walk::lock(&report).clone();
         Ok((saved, report))
     }
@@ -134,7 +134,7 @@ async fn a_snapshot_comes_back_byte_for_byte() {
         assert_eq!((again.new, again.changed), (0, 1));
         assert!(again.stored < 10_000, "only what changed is stored: {again:?}");
         let (nothing, _) = bench.save("2026-01-01T14:00:00Z").unwrap();
-        assert_eq!((nothing.snapshot, nothing.changed), (None, 0));
+        assert_eq!((nothing.snapshot, nothing.changed, nothing.since), (None, 0, again.snapshot));
         let snapshots = bench.access.open().unwrap().unwrap().snapshots().unwrap();
         assert_eq!(snapshots.len(), 2, "no change is no snapshot");
         assert_eq!(saved.snapshot.as_deref(), Some(snapshots[0].id.as_str()));

@@ -1,0 +1,73 @@
+//! What is known to be at a destination: for each workspace its last snapshot and the fingerprint of the folder then.
+//!
+//! Kept in the node's home, one small file for each workspace and destination. It is a short cut and no proof: whoever
+//! uses it asks the destination whether the snapshot is still there. Losing it costs one run as long as any other.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::base::files;
+use crate::base::home::Home;
+
+/// What was last written of a workspace. Old nodes skip new fields; what a new one misses in an old file is unknown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// The folder's name then: a snapshot is of one name.
+    pub folder: String,
+    /// The fingerprint of the folder when the snapshot was taken.
+    pub digest: String,
+    /// The snapshot.
+    pub snapshot: String,
+}
+
+fn file(home: &Home, destination: &str, workspace: &str) -> PathBuf {
+    home.backup().join("known").join(destination).join(format!("{workspace}.json"))
+}
+
+/// What is known of a workspace at a destination.
+pub fn load(home: &Home, destination: &str, workspace: &str) -> Option<Known> {
+    // What cannot be read is not known: then there is one run as long as the first.
+    serde_json::from_slice(&std::fs::read(file(home, destination, workspace)).ok()?).ok()
+}
+
+/// Keeps it, or forgets it when there is nothing to be known.
+pub fn save(home: &Home, destination: &str, workspace: &str, known: Option<&Known>) {
+    let path = file(home, destination, workspace);
+    let done = match known {
+        Some(known) => {
+            let text = serde_json::to_vec(known).expect("three texts become JSON");
+            let directory = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+            directory.and_then(|()| files::replace(&path, &text))
+        }
+        None => match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+    };
+    if let Err(error) = done {
+        tracing::warn!(error = %error, "what is at a destination could not be remembered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_comes_back_and_what_is_damaged_is_unknown() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path());
+        assert_eq!(load(&home, "local", "w1"), None);
+        let known = Known { folder: "shop".into(), digest: "d".into(), snapshot: "s".into() };
+        save(&home, "local", "w1", Some(&known));
+        assert_eq!(load(&home, "local", "w1"), Some(known));
+        assert_eq!((load(&home, "other", "w1"), load(&home, "local", "w2")), (None, None));
+        std::fs::write(file(&home, "local", "w1"), "{").unwrap();
+        assert_eq!(load(&home, "local", "w1"), None);
+        save(&home, "local", "w1", None);
+        save(&home, "local", "w1", None);
+        assert!(!file(&home, "local", "w1").exists());
+    }
+}
