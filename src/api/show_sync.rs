@@ -7,6 +7,7 @@ use nexus_agent::path::RelPath;
 use nexus_agent::reconcile::Side;
 use nexus_agent::safety::Cause;
 use nexus_agent::safety::Hold;
+use nexus_agent::safety::WINDOW;
 use nexus_agent::session::Dispute;
 use nexus_agent::session::Presence;
 use nexus_agent::session::SideStatus;
@@ -77,7 +78,13 @@ fn text(path: Option<&RelPath>) -> String {
 
 fn hold(hold: &Hold) -> wire::SyncHold {
     let message = match &hold.cause {
-        Cause::MassDeletion { from, files, of } => format!("{files} of {of} files would go from the {from}"),
+        Cause::MassDeletion { from, files, before: 0, of } => {
+            format!("{files} of {of} files would go from the {from}")
+        }
+        Cause::MassDeletion { from, files, before, of } => format!(
+            "{files} of {of} files would go from the {from}, after {before} that went in the last {} minutes",
+            WINDOW.as_secs() / 60
+        ),
         Cause::ConflictStorm { path: None, conflicts } => format!("{conflicts} conflicts at once"),
         Cause::ConflictStorm { path: Some(path), conflicts } => {
             format!("{conflicts} conflicts at once in {path}")

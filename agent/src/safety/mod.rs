@@ -5,9 +5,12 @@
 //! exactly what it lists, and the rest goes on.
 //!
 //! The order: [`standing`] before an ancestor is believed; [`halt`] on what the planner says; [`storms`] before a
-//! [strategy](crate::resolve) decides conflicts; [`holds`] on the plan that comes of it.
+//! [strategy](crate::resolve) decides conflicts; [`holds`] on the plan that comes of it, with the [`Ebb`] of each side.
+
+mod ebb;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::entry::Digest;
 use crate::path::RelPath;
@@ -19,6 +22,9 @@ use crate::tree::Directory;
 use crate::tree::Item;
 use crate::tree::Tree;
 use crate::tree::below_path;
+
+pub use ebb::Ebb;
+pub use ebb::WINDOW;
 
 /// Why everything stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -101,9 +107,9 @@ pub fn standing<I: PartialEq>(bound: [&I; 2], found: [&I; 2]) -> Standing {
 /// What is too much to go without a yes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// So many files may go from one side at once.
+    /// So many files may go from one side at once, or within [`WINDOW`].
     pub deletions: u64,
-    /// Of so many files on a side, and more, at most half may go at once.
+    /// Of so many files on a side, and more, at most half may go at once, or within [`WINDOW`].
     pub half_of: u64,
     /// So many conflicts in one subtree are told one by one.
     pub conflicts: usize,
@@ -132,6 +138,8 @@ pub struct Hold {
     pub key: Digest,
     /// What it is.
     pub cause: Cause,
+    /// All of the paths, in order.
+    pub paths: Arc<[RelPath]>,
     /// Some of the paths.
     pub samples: Vec<RelPath>,
 }
@@ -145,6 +153,8 @@ pub enum Cause {
         from: Side,
         /// How many.
         files: u64,
+        /// How many went just before, too few at a time to be held.
+        before: u64,
         /// Of how many.
         of: u64,
     },
@@ -157,31 +167,52 @@ pub enum Cause {
     },
 }
 
-/// What of a plan has to wait for a yes: files that would go from one side, beyond the limits. A file whose content the
-/// same plan puts elsewhere on that side is moved, not deleted.
-pub fn holds(alpha: &Tree, beta: &Tree, plan: &Plan, limits: &Limits) -> Vec<Hold> {
-    [(Side::Alpha, alpha), (Side::Beta, beta)]
-        .into_iter()
-        .filter_map(|(side, tree)| {
-            let of = tree.root().map_or(0, Item::files);
-            let gone = deletions(plan.on(side));
-            let files = gone.len() as u64;
-            let much = files > limits.deletions || (of >= limits.half_of && files > of / 2);
-            much.then(|| Hold {
-                key: key(&format!("deletions {side}"), gone.iter()),
-                cause: Cause::MassDeletion { from: side, files, of },
-                samples: spread(gone.iter(), gone.len(), limits.samples),
-            })
+/// What of a plan has to wait for a yes: files that would go from one side, beyond the limits, by themselves or together
+/// with those that went lately. A file whose content the same plan puts elsewhere on that side is moved, not deleted.
+pub fn holds(alpha: &Tree, beta: &Tree, plan: &Plan, limits: &Limits, ebbs: [&Ebb; 2]) -> Vec<Hold> {
+    let sides = [(Side::Alpha, alpha), (Side::Beta, beta)];
+    let hold = |((side, tree), ebb): ((Side, &Tree), &Ebb)| {
+        let there = tree.root().map_or(0, Item::files);
+        let gone = unasked(plan, side, ebb);
+        let files = gone.len() as u64;
+        let flow = ebb.flow(there, files);
+        let much = |files: u64, of: u64| files > limits.deletions || of >= limits.half_of && files > of / 2;
+        let (before, of) = if flow.before > 0 && much(files + flow.before, flow.of) {
+            (flow.before, flow.of)
+        } else if much(files, there) {
+            (0, there)
+        } else {
+            return None;
+        };
+        (files > 0).then(|| Hold {
+            key: key(&format!("deletions {side}"), gone.iter()),
+            cause: Cause::MassDeletion { from: side, files, before, of },
+            samples: spread(gone.iter(), gone.len(), limits.samples),
+            paths: gone.into(),
         })
-        .collect()
+    };
+    sides.into_iter().zip(ebbs).filter_map(hold).collect()
+}
+
+/// The files that a plan would remove from a side, and that nobody has said yes to.
+pub fn unasked(plan: &Plan, side: Side, ebb: &Ebb) -> Vec<RelPath> {
+    let mut gone = deletions(plan.on(side));
+    gone.retain(|path| !ebb.allows(path));
+    gone
+}
+
+/// Takes everything out of a plan that removes a file from a side, unless somebody has said yes to it. The ancestor
+/// still knows it, so the next plan will have it again.
+pub fn set_aside(plan: &mut Plan, side: Side, ebb: &Ebb) {
+    let may_go = |path: &Option<RelPath>| path.as_ref().is_some_and(|path| ebb.allows(path));
+    plan.on_mut(side).retain(|transition| removed(transition).all(|(path, _)| may_go(&path)));
 }
 
 impl Hold {
-    /// Takes what waits out of a plan: of a mass deletion everything that removes a file on that side. The ancestor
-    /// still knows it, so the next plan will have it again. Conflicts write nothing, and stay.
-    pub fn set_aside(&self, plan: &mut Plan) {
+    /// Takes what waits out of a plan. Conflicts write nothing, and stay.
+    pub fn set_aside(&self, plan: &mut Plan, ebbs: [&Ebb; 2]) {
         if let Cause::MassDeletion { from, .. } = self.cause {
-            plan.on_mut(from).retain(|transition| removed(transition).next().is_none());
+            set_aside(plan, from, ebbs[from as usize]);
         }
     }
 
@@ -198,7 +229,7 @@ impl Hold {
 }
 
 /// Files and links that transitions take away and put nowhere else, in the order of their paths.
-fn deletions(transitions: &[Transition]) -> Vec<RelPath> {
+pub(crate) fn deletions(transitions: &[Transition]) -> Vec<RelPath> {
     let mut moved: HashMap<(Digest, bool), u64> = HashMap::new();
     let gone: Vec<_> = transitions.iter().flat_map(removed).collect();
     if gone.is_empty() {
@@ -279,6 +310,7 @@ pub fn storms(conflicts: &[Conflict], limits: &Limits) -> Vec<Hold> {
             Some(Hold {
                 key: key("conflicts", paths()),
                 cause: Cause::ConflictStorm { path, conflicts: conflicts.len() },
+                paths: paths().cloned().collect(),
                 samples: spread(paths(), conflicts.len(), limits.samples),
             })
         }

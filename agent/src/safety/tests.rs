@@ -34,7 +34,8 @@ fn scene(ancestor: &Tree, alpha: &Tree, beta: &Tree) -> Scene {
 }
 
 fn held(scene: &Scene, mode: Mode) -> Vec<Hold> {
-    holds(&scene.alpha, &scene.beta, &scene.plan(&reconcile, mode), &LIMITS)
+    let ebb = Ebb::default();
+    holds(&scene.alpha, &scene.beta, &scene.plan(&reconcile, mode), &LIMITS, [&ebb, &ebb])
 }
 
 #[test]
@@ -49,10 +50,10 @@ fn more_than_half_is_held_and_the_rest_goes_on() {
             assert_eq!(holds.len(), usize::from(is_held), "{left} of 20 are left");
             let Some(hold) = holds.first() else { continue };
             let files = 19 - left as u64;
-            assert_eq!(hold.cause, Cause::MassDeletion { from, files, of: 20 });
+            assert_eq!(hold.cause, Cause::MassDeletion { from, files, before: 0, of: 20 });
             assert_eq!(hold.samples.len() as u64, files);
             let mut plan = scene.plan(&reconcile, Mode::TwoWaySafe);
-            hold.set_aside(&mut plan);
+            hold.set_aside(&mut plan, [&Ebb::default(), &Ebb::default()]);
             let rest: Vec<_> = plan.on(from).iter().map(|transition| transition.path.clone()).collect();
             assert_eq!(rest, [Some(path("k"))]);
         }
@@ -64,7 +65,8 @@ fn of_few_files_half_may_go() {
     let (before, after) = (files(0..8, ""), files(0..1, ""));
     assert!(held(&scene(&before, &after, &before), Mode::TwoWaySafe).is_empty());
     let plan = scene(&before, &after, &before).plan(&reconcile, Mode::TwoWaySafe);
-    let strict = holds(&after, &before, &plan, &LIMITS.strict());
+    let ebb = Ebb::default();
+    let strict = holds(&after, &before, &plan, &LIMITS.strict(), [&ebb, &ebb]);
     assert_eq!(strict.len(), 1, "after an ancestor was dropped every deletion is held");
 }
 
@@ -74,7 +76,7 @@ fn more_than_a_thousand_are_held_however_many_there_are() {
     let (thousand, more) = (files(1_000..5_000, ""), files(1_001..5_000, ""));
     assert!(held(&scene(&before, &thousand, &before), Mode::TwoWaySafe).is_empty());
     let holds = held(&scene(&before, &more, &before), Mode::OneWaySafe);
-    assert_eq!(holds[0].cause, Cause::MassDeletion { from: Side::Beta, files: 1_001, of: 5_001 });
+    assert_eq!(holds[0].cause, Cause::MassDeletion { from: Side::Beta, files: 1_001, before: 0, of: 5_001 });
     assert_eq!(holds[0].samples.len(), 20);
     assert_eq!(holds[0].samples[1], path("d/f00051"), "samples are from all over");
 }
@@ -103,7 +105,11 @@ fn what_moves_is_not_deleted() {
     let mut after = same.clone();
     after.apply(&[change("d", None), change("one", Some(one))]).unwrap();
     let holds = held(&scene(&same, &after, &same), Mode::TwoWaySafe);
-    assert_eq!(holds[0].cause, Cause::MassDeletion { from: Side::Beta, files: 29, of: 31 }, "one copy stays");
+    assert_eq!(
+        holds[0].cause,
+        Cause::MassDeletion { from: Side::Beta, files: 29, before: 0, of: 31 },
+        "one copy stays"
+    );
 }
 
 #[test]
@@ -205,8 +211,9 @@ proptest! {
         let scene = Scene { ancestor: Tree::default(), ..scene };
         for mode in Mode::ALL {
             let mut plan = scene.plan(&reconcile, mode);
-            for hold in holds(&scene.alpha, &scene.beta, &plan, &Limits::default().strict()) {
-                hold.set_aside(&mut plan);
+            let ebb = Ebb::default();
+            for hold in holds(&scene.alpha, &scene.beta, &plan, &Limits::default().strict(), [&ebb, &ebb]) {
+                hold.set_aside(&mut plan, [&ebb, &ebb]);
             }
             let after = scene.after(&plan).unwrap();
             for (before, after) in [(&scene.alpha, &after.alpha), (&scene.beta, &after.beta)] {

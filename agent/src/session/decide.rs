@@ -20,9 +20,9 @@ use crate::reconcile::reconcile;
 use crate::resolve::choose;
 use crate::resolve::resolve;
 use crate::safety;
+use crate::safety::Cause;
 use crate::safety::Halt;
 use crate::safety::Hold;
-use crate::safety::Limits;
 use crate::tree::Directory;
 use crate::tree::Item;
 use crate::tree::Name;
@@ -95,15 +95,29 @@ impl Session {
         if self.halt == Some(Halt::RootReplaced) {
             return None;
         }
-        let Weighed { mut plan, chosen, halt, holds, many } = self.weigh(&self.settings);
+        for side in Side::BOTH {
+            let files = self.replica(side).tree.root().map_or(0, Item::files);
+            let deletion =
+                |hold: &Hold| matches!(hold.cause, Cause::MassDeletion { from, .. } if from == side);
+            let waits = self.holds.iter().any(deletion);
+            self.ebbs[side as usize].saw(files, now, waits);
+        }
+        let Weighed { mut plan, chosen, halt, holds, deletions } = self.weigh(&self.settings);
         self.halt = halt;
         if self.halt.is_some() {
             return None;
         }
+        for (ebb, planned) in self.ebbs.iter_mut().zip(&deletions) {
+            ebb.forget_all_but(&planned.iter().collect());
+        }
         // Somebody may still be deleting: all of it counts, and not the part that was seen first.
         let unrest = now < self.told + REST && now < *self.deleting.get_or_insert(now) + REST_MAX;
-        if !many.is_empty() && unrest {
-            many.iter().for_each(|hold| hold.set_aside(&mut plan));
+        let unasked = Side::BOTH.map(|side| safety::unasked(&plan, side, &self.ebbs[side as usize]));
+        let many = unasked.map(|unasked| unasked.len() as u64 > FEW);
+        if many.contains(&true) && unrest {
+            for side in Side::BOTH.into_iter().filter(|side| many[*side as usize]) {
+                safety::set_aside(&mut plan, side, &self.ebbs[side as usize]);
+            }
             self.stale = true;
         } else {
             self.deleting = None;
@@ -136,9 +150,8 @@ impl Session {
         let mut plan = reconcile(&self.ancestor, alpha, beta, mode);
         let halt =
             safety::halt(&self.ancestor, alpha, beta, &plan).filter(|halt| self.accepted != Some(*halt));
-        let asked = |hold: &Hold| !self.approved.contains(&hold.key);
         let mut holds = safety::storms(&plan.conflicts, &limits);
-        holds.retain(asked);
+        holds.retain(|hold| !self.approved.contains(&hold.key));
         let paths = self
             .choices
             .iter()
@@ -149,11 +162,11 @@ impl Session {
         let chosen = Chosen::out_of(&mut plan, paths);
         let modified = |side, conflict: &Conflict| self.modified(side, conflict);
         resolve(&mut plan, mode, strategy, &modified, &holds);
-        holds.extend(safety::holds(alpha, beta, &plan, &limits).into_iter().filter(asked));
-        holds.iter().for_each(|hold| hold.set_aside(&mut plan));
-        let some = Limits { deletions: FEW, half_of: u64::MAX, ..limits };
-        let many = safety::holds(alpha, beta, &plan, &some);
-        Weighed { plan, chosen, halt, holds, many }
+        let ebbs = self.ebbs.each_ref();
+        let deletions = Side::BOTH.map(|side| safety::deletions(plan.on(side)));
+        holds.extend(safety::holds(alpha, beta, &plan, &limits, ebbs));
+        holds.iter().for_each(|hold| hold.set_aside(&mut plan, ebbs));
+        Weighed { plan, chosen, halt, holds, deletions }
     }
 }
 
@@ -163,8 +176,8 @@ struct Weighed {
     chosen: Chosen,
     halt: Option<Halt>,
     holds: Vec<Hold>,
-    /// Deletions of which there may be more to come.
-    many: Vec<Hold>,
+    /// The files that would go from each side, held or not.
+    deletions: [Vec<RelPath>; 2],
 }
 
 /// What a person chose, which no limit holds back.

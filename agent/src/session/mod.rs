@@ -40,6 +40,8 @@ use crate::resolve::Choice;
 use crate::resolve::Refusal;
 use crate::resolve::Strategy;
 use crate::resolve::choose;
+use crate::safety::Cause;
+use crate::safety::Ebb;
 use crate::safety::Halt;
 use crate::safety::Hold;
 use crate::safety::Limits;
@@ -164,6 +166,8 @@ pub struct Session {
     /// What waits for a yes, and what has got it.
     holds: Vec<Hold>,
     approved: BTreeSet<Digest>,
+    /// How the files of each side have gone lately, and those of which somebody said that they may.
+    ebbs: [Ebb; 2],
     /// What a person chose of the version of a conflict that stands for the digest.
     choices: BTreeMap<Option<RelPath>, (Digest, Choice)>,
     /// When a side last told of a change, and since when deletions wait for that to end.
@@ -236,6 +240,7 @@ impl Session {
             accepted: None,
             holds: Vec::new(),
             approved: BTreeSet::new(),
+            ebbs: [Ebb::default(), Ebb::default()],
             choices: BTreeMap::new(),
             told: Instant::ZERO,
             deleting: None,
@@ -292,12 +297,14 @@ impl Session {
 
     /// Says yes to what is held under this key, and to nothing else. Says whether there is such a thing.
     pub fn approve(&mut self, key: Digest) -> bool {
-        let held = self.holds.iter().any(|hold| hold.key == key);
-        if held {
-            self.approved.insert(key);
-            self.stale = true;
+        let Some(hold) = self.holds.iter().find(|hold| hold.key == key) else { return false };
+        match hold.cause {
+            // To each of them: what waits is less with every portion that went.
+            Cause::MassDeletion { from, .. } => self.ebbs[from as usize].allow(hold.paths.iter().cloned()),
+            Cause::ConflictStorm { .. } => drop(self.approved.insert(key)),
         }
-        held
+        self.stale = true;
+        true
     }
 
     /// Says yes to going on although everything has stopped.

@@ -20,6 +20,7 @@ use crate::message::Problem;
 use crate::message::ToSide;
 use crate::path::RelPath;
 use crate::reconcile::Side;
+use crate::safety::deletions;
 use crate::tree::Change;
 use crate::tree::Directory;
 use crate::tree::Item;
@@ -52,6 +53,7 @@ impl Session {
         if batch.target != side || !batch.sent {
             return Err(Nonsense::Unasked);
         }
+        self.ebbed(side, &batch, now);
         self.used(side, &batch, outcomes);
         self.progressed(side, &batch, outcomes, now);
         let mut agreed = Vec::new();
@@ -75,6 +77,17 @@ impl Session {
             }
         }
         self.agree(agreed)
+    }
+
+    /// Counts the files that have gone with a batch.
+    fn ebbed(&mut self, side: Side, batch: &Batch, now: Instant) {
+        let mut gone = deletions(&batch.transitions);
+        if gone.is_empty() {
+            return;
+        }
+        let tree = &self.replica(side).tree;
+        gone.retain(|path| !matches!(tree.get(Some(path)), Some(Item::File(_) | Item::Symlink(_))));
+        self.ebbs[side as usize].went(&gone, now);
     }
 
     /// Counts what is done, and how long all of it took once nothing is left to do on this side.
