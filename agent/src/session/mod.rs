@@ -435,11 +435,15 @@ impl Session {
                         self.give_up(side, digest, &problem.to_string(), now);
                     }
                     None if whole => {
-                        self.replica_mut(side).stored.insert(digest);
-                        self.batches
-                            .values_mut()
-                            .filter(|batch| batch.target == side)
-                            .for_each(|batch| batch.stored(&digest));
+                        let mut waited = false;
+                        for batch in self.batches.values_mut().filter(|batch| batch.target == side) {
+                            waited |= batch.awaits(&digest);
+                            batch.stored(&digest);
+                        }
+                        // What nobody waits for was given up, and the side was told so; or it was never sent.
+                        if waited {
+                            self.replica_mut(side).stored.insert(digest);
+                        }
                     }
                     None => {}
                 }

@@ -798,3 +798,23 @@ fn a_yes_lasts_until_all_it_was_said_to_is_gone() {
     pass(&mut world, 1_000);
     assert_eq!((world.session.holds.len(), left(&world, 1)), (0, 500));
 }
+
+#[test]
+fn what_a_side_says_it_has_and_nobody_sent_is_not_remembered() {
+    let mut world = World::new(1, Mode::TwoWaySafe);
+    world.settle();
+    // While something is under way, so that nothing is cleared for having come to rest.
+    world.sides[0].set(&path("large"), Some(Item::File(File::new(1 << 30, false, Digest([1; 32])))));
+    world.sides[0].report();
+    while !world.sides[0].outbox.is_empty() {
+        world.deliver(Side::Alpha);
+    }
+    for number in 0..1_000_u64 {
+        let digest = blake3::hash(&number.to_le_bytes()).into();
+        let said = FromSide::Stored { digest, bytes: 0, whole: true, problem: None };
+        let effects = world.session.hear(Side::Beta, said, world.now).unwrap();
+        world.take(effects);
+    }
+    assert!(!world.session.batches.is_empty());
+    assert_eq!(world.session.replica(Side::Beta).stored.len(), 0);
+}
