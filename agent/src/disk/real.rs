@@ -56,8 +56,8 @@ pub struct Folder {
     /// Whether the file system can let two names change places.
     exchanges: AtomicBool,
     user: Owner,
-    /// Content that is on its way to the disk.
-    pending: Mutex<VecDeque<(Slot, File)>>,
+    /// Content that is on its way to the disk, and what the disk said of what was waited for before it was placed.
+    pending: Mutex<VecDeque<(Slot, io::Result<File>)>>,
 }
 
 /// How many files may be on their way to the disk at once: each is a descriptor.
@@ -154,9 +154,37 @@ impl Folder {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let found = pending.iter().position(|(other, _)| *other == slot);
         match found.and_then(|index| pending.remove(index)) {
-            Some((_, file)) => order::wait(&file),
+            Some((_, file)) => order::wait(&file?),
             None => Ok(()),
         }
+    }
+
+    /// What is staged there is on its way to the disk. With too many on their way the oldest is waited for; if that fails
+    /// it is for whoever places it to hear, and not for whoever comes after.
+    fn depart(&self, slot: Slot, file: File) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.retain(|(other, _)| *other != slot);
+        pending.push_back((slot, Ok(file)));
+        let waiting = pending.iter().filter(|(_, file)| file.is_ok()).count();
+        if waiting > PENDING
+            && let Some(index) = pending.iter().position(|(_, file)| file.is_ok())
+            && let Some((slot, Ok(file))) = pending.remove(index)
+            && let Err(error) = order::wait(&file)
+        {
+            pending.push_back((slot, Err(error)));
+        }
+    }
+
+    /// Nobody will place what is staged there.
+    fn recall(&self, slot: Slot) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.retain(|(other, _)| *other != slot);
+    }
+
+    /// As if this were on its way to the disk.
+    #[cfg(test)]
+    pub(super) fn send_off(&self, slot: Slot, file: File) {
+        self.depart(slot, file);
     }
 
     fn open_at(&self, at: At<'_>, flags: OFlags) -> io::Result<File> {
@@ -259,13 +287,7 @@ impl Disk for Folder {
         self.shift(writer.part, slot)?;
         let facts = Facts::of(&rustix::fs::fstat(&writer.file)?);
         if wait {
-            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            pending.push_back((slot, writer.file));
-            if pending.len() > PENDING
-                && let Some((_, file)) = pending.pop_front()
-            {
-                order::wait(&file)?;
-            }
+            self.depart(slot, writer.file);
         }
         Ok(facts)
     }
@@ -301,10 +323,12 @@ impl Disk for Folder {
     }
 
     fn discard(&self, slot: Slot) -> io::Result<()> {
+        self.recall(slot);
         absent_is_done(self.at(slot.into(), |room, name| rustix::fs::unlinkat(room, name, AtFlags::empty())))
     }
 
     fn dispose(&self, slot: Slot) -> io::Result<()> {
+        self.recall(slot);
         absent_is_done(self.at(slot.into(), remove_all))
     }
 

@@ -225,3 +225,27 @@ fn slots_are_told_from_foreign_names() {
         assert_eq!(Slot::staged(foreign.as_bytes()), None, "{foreign}");
     }
 }
+
+#[test]
+fn an_error_of_the_disk_is_told_of_the_content_it_is_about() {
+    let Real { base, disk } = real(true);
+    let slot = |number| Slot::Whole(Digest([number; 32]));
+    // A pipe can no more be written out than a disk that is broken.
+    let (_reader, pipe) = std::io::pipe().unwrap();
+    stage(&disk, b"bad", slot(0));
+    disk.send_off(slot(0), std::fs::File::from(std::os::fd::OwnedFd::from(pipe)));
+    for number in 1..60 {
+        stage(&disk, &[number], slot(number));
+        let written = std::fs::File::open(base.path().join("stage").join(slot(number).name())).unwrap();
+        disk.send_off(slot(number), written);
+    }
+    for number in 1..60 {
+        disk.place(slot(number), &path(&number.to_string())).unwrap();
+    }
+    disk.place(slot(0), &path("0")).unwrap_err();
+    assert_eq!(disk.stat(At::Path(&path("0"))).unwrap(), None);
+    // Brought once more it is another content.
+    disk.discard(slot(0)).unwrap();
+    stage(&disk, b"good", slot(0));
+    disk.place(slot(0), &path("0")).unwrap();
+}
