@@ -24,6 +24,7 @@ use crate::disk::Slot;
 use crate::entry::Digest;
 use crate::log::Medium;
 use crate::look::Dirty;
+use crate::look::Impatient;
 use crate::look::Look;
 use crate::look::LookError;
 use crate::look::Part;
@@ -178,7 +179,12 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         if ongoing {
             self.tell_burst(true, say);
         }
-        let seen = self.look.dirty(&self.disk, sentry, dirty, now);
+        let seen = if self.owed.is_empty() {
+            self.look.dirty(&self.disk, sentry, dirty, now)
+        } else {
+            // Somebody waits for what is there now, finished or not.
+            self.look.dirty(&self.disk, &mut Impatient(sentry), dirty, now)
+        };
         self.seen(seen, say);
         if ongoing {
             let soon = now + GIT_AGAIN;

@@ -4,7 +4,8 @@
 //! not what the folder holds. *Unknown is not absent*: what cannot be read is [`Item::Problematic`] and stays so until
 //! it can; nothing leaves the tree but what a whole listing, or the kernel's own word, shows to be gone.
 //!
-//! Nothing is taken from a file while it is being written; until it has come to rest the tree keeps what it had.
+//! Nothing is taken from a file while it is being written; until it has come to rest the tree keeps what it had. That is
+//! when whoever wrote it has closed it, as far as the [`Sentry`] knows of them, and when its times say so where it does not.
 
 mod dirty;
 mod pace;
@@ -95,12 +96,51 @@ pub trait Sentry {
 
     /// A directory, with all below it, is gone or carried no more.
     fn leave(&mut self, directory: &RelPath);
+
+    /// What is known of whoever writes a file, since this was last asked.
+    fn pen(&mut self, path: &RelPath) -> Pen;
+}
+
+/// Whoever has a file open and writes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pen {
+    /// Nobody is known to, or has been at it for too long to be waited for.
+    #[default]
+    None,
+    /// It is in the middle of something: the file is to be left alone for so long, if it does not end before.
+    Down(Duration),
+    /// It has just ended. What is written through memory leaves the times as they are, so they alone say nothing.
+    Lifted,
 }
 
 /// Watches nothing.
 impl Sentry for () {
     fn enter(&mut self, _: Option<&RelPath>) {}
     fn leave(&mut self, _: &RelPath) {}
+    fn pen(&mut self, _: &RelPath) -> Pen {
+        Pen::None
+    }
+}
+
+/// The same sentry for whoever asks for what is there now, finished or not.
+#[derive(Debug)]
+pub struct Impatient<'a, S>(pub &'a mut S);
+
+impl<S: Sentry> Sentry for Impatient<'_, S> {
+    fn enter(&mut self, directory: Option<&RelPath>) {
+        self.0.enter(directory);
+    }
+
+    fn leave(&mut self, directory: &RelPath) {
+        self.0.leave(directory);
+    }
+
+    fn pen(&mut self, path: &RelPath) -> Pen {
+        match self.0.pen(path) {
+            Pen::Down(_) => Pen::None,
+            other => other,
+        }
+    }
 }
 
 /// Why a folder cannot be looked at. The tree is as it was.

@@ -115,9 +115,9 @@ impl Pace {
         doubt.is_some_and(|(doubtful, until)| doubtful == stamp && now < until)
     }
 
-    /// The file is too long to be read twice, and was written this very moment: look again when the clock has moved.
-    pub(super) fn later(&mut self, path: &RelPath, now: Duration) {
-        self.paths.entry(path.clone()).or_default().due = Some(now + TICK);
+    /// The file is not to be read yet: it is being written, or was this very moment and is too long to be read twice.
+    pub(super) fn later(&mut self, path: &RelPath, due: Duration) {
+        self.paths.entry(path.clone()).or_default().due = Some(due);
     }
 
     /// It could not be looked at, which may pass.

@@ -19,8 +19,10 @@ use crate::files::is_absent;
 use crate::look::Look;
 use crate::look::LookError;
 use crate::look::Part;
+use crate::look::Pen;
 use crate::look::Sentry;
 use crate::look::Symlinks;
+use crate::look::pace::TICK;
 use crate::look::read;
 use crate::look::read::Outcome;
 use crate::path::RelPath;
@@ -418,8 +420,10 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
             return problem(&format!("it is longer than {limit} bytes"));
         }
         let stamp = facts.stamp();
+        let pen = self.sentry.pen(path);
         if let Some(Item::File(file)) = old
             && file.stamp == stamp
+            && pen != Pen::Lifted
             && !self.look.pace.doubts(path, stamp, self.now)
         {
             return old.cloned();
@@ -432,6 +436,10 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
         if let Some(digest) = self.look.known.get(&stamp) {
             let file = File::new(facts.size, facts.executable(), *digest);
             return Some(Item::File(File { modified: facts.modified, stamp, ..file }));
+        }
+        if let Pen::Down(left) = pen {
+            self.look.pace.later(path, self.now + left);
+            return old.cloned();
         }
         if !self.look.pace.allows(path, stamp, self.now) {
             return old.cloned();
@@ -452,7 +460,7 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
                 old.cloned()
             }
             Ok(Outcome::Racy) => {
-                self.look.pace.later(path, self.now);
+                self.look.pace.later(path, self.now + TICK);
                 old.cloned()
             }
             Err(error) => self.vanished(path, &error),

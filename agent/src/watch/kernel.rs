@@ -22,6 +22,7 @@ use crate::tree::Name;
 use super::batch::Batch;
 use super::batch::Place;
 use super::batch::Says;
+use super::pens::Pens;
 
 const EVENTS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
@@ -145,10 +146,17 @@ impl Kernel {
     }
 
     /// Takes one event; says whether the kernel has lost others.
-    pub(super) fn note(&mut self, event: &inotify::Event<'_>, batch: &mut Batch, now: Duration) -> bool {
+    pub(super) fn note(
+        &mut self,
+        event: &inotify::Event<'_>,
+        batch: &mut Batch,
+        pens: &mut Pens,
+        now: Duration,
+    ) -> bool {
         let flags = event.events();
         if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
             batch.everything();
+            pens.forget();
             return true;
         }
         let Some(place) = self.by_watch.get(&event.wd()).cloned() else { return false };
@@ -161,6 +169,7 @@ impl Kernel {
             if flags.contains(ReadFlags::ISDIR) {
                 self.note_directory(&place, &name, flags, event.cookie(), batch, now);
             } else {
+                note_pen(&place, &name, flags, pens, now);
                 let done = flags.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO | ReadFlags::ATTRIB);
                 batch.name(&place, &name, if done { Says::Done } else { Says::Begun }, now);
             }
@@ -209,5 +218,18 @@ impl Kernel {
             None if self.root_watch == Some(watch) => self.root_watch = None,
             _ => {}
         }
+    }
+}
+
+/// What an event about a file says of whoever writes it.
+fn note_pen(place: &Place, name: &Name, flags: ReadFlags, pens: &mut Pens, now: Duration) {
+    if flags.contains(ReadFlags::MODIFY) {
+        pens.wrote(place, name, now);
+    } else if flags.contains(ReadFlags::CLOSE_WRITE) {
+        pens.closed(place, name);
+    } else if flags.intersects(
+        ReadFlags::CREATE.union(ReadFlags::DELETE).union(ReadFlags::MOVED_FROM).union(ReadFlags::MOVED_TO),
+    ) {
+        pens.gone(place, name);
     }
 }

@@ -11,6 +11,7 @@
 
 mod batch;
 mod kernel;
+mod pens;
 mod system;
 
 use std::collections::BTreeSet;
@@ -37,12 +38,14 @@ use serde::Serialize;
 
 use crate::look::Dirty;
 use crate::look::Part;
+use crate::look::Pen;
 use crate::look::Sentry;
 use crate::path::RelPath;
 
 use batch::Batch;
 use kernel::Kernel;
 use kernel::Watched;
+use pens::Pens;
 
 pub use system::FileSystem;
 
@@ -138,6 +141,7 @@ struct State {
     /// Why not, when there should be.
     failure: Option<String>,
     batch: Batch,
+    pens: Pens,
     /// The directories without a watch.
     polled: BTreeSet<Option<RelPath>>,
     /// When those, or everything, is looked at next.
@@ -240,6 +244,11 @@ impl Sentry for &Watch {
     fn leave(&mut self, directory: &RelPath) {
         self.shared.state().leave(directory);
     }
+
+    fn pen(&mut self, path: &RelPath) -> Pen {
+        let now = self.shared.now();
+        self.shared.state().pens.of(path, now)
+    }
 }
 
 impl Shared {
@@ -282,6 +291,7 @@ impl Shared {
     fn blind(&self) {
         let mut state = self.state();
         state.kernel = None;
+        state.pens.forget();
         state.failure = Some("the kernel's events cannot be read".to_owned());
         state.schedule(self.now());
         drop(state);
@@ -297,6 +307,7 @@ impl State {
             kernel,
             failure,
             batch: Batch::default(),
+            pens: Pens::default(),
             polled: BTreeSet::new(),
             poll: None,
             verify: None,
@@ -310,7 +321,7 @@ impl State {
 
     fn note(&mut self, event: &inotify::Event<'_>, now: Duration) {
         if let Some(kernel) = &mut self.kernel {
-            self.overflows += u64::from(kernel.note(event, &mut self.batch, now));
+            self.overflows += u64::from(kernel.note(event, &mut self.batch, &mut self.pens, now));
         }
     }
 
@@ -326,6 +337,7 @@ impl State {
         if let Some(kernel) = &mut self.kernel {
             kernel.leave(directory);
         }
+        self.pens.leave(directory);
         self.polled.retain(|path| !path.as_ref().is_some_and(|path| path.is_within(directory)));
     }
 

@@ -343,3 +343,35 @@ proptest! {
         scene.follow();
     }
 }
+
+/// SY-16: half a file at rest is not taken while its writer has it open; once it is closed all of it is, at once.
+#[test]
+fn sy16_a_writer_that_pauses_is_waited_for() {
+    let mut scene = Scene::new(auto(), |root| fs::write(root.join("old"), "old").unwrap());
+    scene.follow();
+    let before = scene.look.tree().clone();
+    let mut new = fs::File::create(scene.at("new")).unwrap();
+    let mut old = fs::File::options().append(true).open(scene.at("old")).unwrap();
+    new.write_all(b"half of it").unwrap();
+    old.write_all(b" and half of more").unwrap();
+    // Longer than any other rest would have to be.
+    let paused = Instant::now();
+    while paused.elapsed() < Duration::from_millis(1_200) {
+        let dirty = scene.watch.wait(Duration::from_millis(20));
+        let seen = scene.see(dirty);
+        assert!(seen.again.is_some_and(|again| again <= scene.clock.elapsed() + Duration::from_secs(5)));
+        assert_eq!(*scene.look.tree(), before, "after {:?}", paused.elapsed());
+    }
+    // Not even a look at everything takes it, unless somebody asks for what is there now.
+    scene.see(Dirty::All);
+    assert_eq!(*scene.look.tree(), before);
+    let now = scene.clock.elapsed();
+    let mut watch = &scene.watch;
+    scene.look.full(&scene.disk, &mut look::Impatient(&mut watch), now).unwrap();
+    assert_ne!(*scene.look.tree(), before);
+    new.write_all(b", and the other half").unwrap();
+    drop((new, old));
+    let closed = Instant::now();
+    scene.follow();
+    assert!(closed.elapsed() < Duration::from_secs(2), "{:?}", closed.elapsed());
+}
