@@ -121,9 +121,13 @@ pub(super) async fn connect(engine: &dyn Engine, container: &str) -> Result<Link
 impl Reader {
     /// Reads until the connection ends: reports go to `report`, what is about files to `heard`.
     pub(super) async fn run(mut self, report: impl Fn(Report), heard: mpsc::Sender<Heard>) -> LinkError {
+        let mut begun = 0;
         loop {
             let next = tokio::time::timeout(SILENCE, self.frames.next::<ToNode>()).await;
+            // On a slow line one message takes long: who is in the middle of it is not silent.
+            let before = std::mem::replace(&mut begun, self.frames.begun());
             let message = match next {
+                Err(_) if begun > before => continue,
                 Ok(Ok(Frame::Message(message))) => message,
                 Ok(Ok(Frame::Hello(_))) => {
                     return self.broken(WireError::OutOfTurn { what: "what only the node says" });

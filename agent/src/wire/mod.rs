@@ -283,6 +283,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
+    /// How much of the next frame has come so far.
+    pub fn begun(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Reads the other end's hello and checks it.
     ///
     /// # Errors
