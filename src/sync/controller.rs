@@ -4,9 +4,13 @@
 //! a thread of its own, because that waits for disks. It publishes [`Status`] on a `watch`; a [`Handle`] carries what
 //! people want.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
 use nexus_agent::entry::Digest;
@@ -24,8 +28,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
-use super::driver;
 use super::driver::Driver;
+use super::driver::Ended;
 use super::driver::Event;
 use super::driver::Inbox;
 use super::link;
@@ -42,8 +46,12 @@ use crate::engine::Engine;
 /// The pauses between attempts to connect.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(900);
-/// How soon a session that had to be given up is begun again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// A connection that lasted so long was a good one: after it the pauses begin anew. One that greets well and ends at
+/// once is not.
+const STEADY: Duration = Duration::from_secs(5);
+/// How soon a session that had to be given up is begun again: at first, and at most.
+const AGAIN_MIN: Duration = Duration::from_secs(1);
+const AGAIN_MAX: Duration = Duration::from_secs(30);
 /// What the agent said and is not heard yet: enough that reading and deciding overlap.
 const EVENTS: usize = 64;
 /// What is on its way to the agent. The session itself bounds it: four portions of a thousand files read and stored,
@@ -229,42 +237,41 @@ struct Session {
 impl Session {
     /// Until its token is cancelled.
     async fn run(self, mut wishes: mpsc::Receiver<Wish>) {
+        let mut again = AGAIN_MIN;
         while !self.token.is_cancelled() {
             let (events, heard) = mpsc::channel(EVENTS);
             let inbox = Inbox { events: heard, wishes, token: self.token.clone() };
             let (spec, status) = (Arc::clone(&self.spec), Arc::clone(&self.status));
             let runtime = runtime::Handle::current();
+            let begun = Instant::now();
             let mut driver = tokio::task::spawn_blocking(move || {
-                Driver::open(spec, status, inbox).map(|driver| driver.run(&runtime))
+                guarded(inbox, |inbox| match Driver::open(spec, status, inbox) {
+                    Ok(driver) => driver.run(&runtime),
+                    Err(error) => Ended::Failed(error),
+                })
             });
             let done = tokio::select! {
                 done = &mut driver => done,
                 () = self.link(events) => driver.await,
             };
-            let error = match done {
-                Ok(Ok((inbox, ended))) => {
-                    wishes = inbox.wishes;
-                    match ended {
-                        driver::Ended::Cancelled => return,
-                        driver::Ended::Failed(error) => error,
-                    }
-                }
-                Ok(Err((inbox, error))) => {
-                    wishes = inbox.wishes;
-                    error
-                }
-                // It has panicked, and with it went who could be answered.
-                Err(error) => {
-                    tracing::error!(workspace = self.spec.name, error = %error, "a session failed");
-                    return;
-                }
+            let (inbox, ended) = done.expect("the driver's panics are caught, and nobody aborts it");
+            wishes = inbox.wishes;
+            let error = match ended {
+                Ended::Cancelled => return,
+                Ended::Failed(error) => error,
             };
+            if begun.elapsed() > AGAIN_MAX {
+                again = AGAIN_MIN;
+            }
             tracing::warn!(workspace = self.spec.name, error, "a session is begun again");
-            self.status.send_modify(|status| status.error = Some(error));
+            self.status.send_modify(|status| {
+                status.error = Some(format!("{error}; sync is begun again in {}s", again.as_secs()));
+            });
             tokio::select! {
-                () = tokio::time::sleep(AGAIN) => {}
+                () = tokio::time::sleep(again) => {}
                 () = self.token.cancelled() => {}
             }
+            again = (again * 2).min(AGAIN_MAX);
         }
     }
 
@@ -278,8 +285,12 @@ impl Session {
             };
             let error = match connected {
                 Ok(link) => {
-                    pause = PAUSE_MIN;
-                    self.converse(link, &events).await
+                    let since = Instant::now();
+                    let error = self.converse(link, &events).await;
+                    if since.elapsed() >= STEADY {
+                        pause = PAUSE_MIN;
+                    }
+                    error
                 }
                 Err(error) => Some(error),
             };
@@ -332,5 +343,38 @@ impl Session {
             status.link = link;
             other
         });
+    }
+}
+
+/// Drives, and survives a mistake of ours: who waits for answers is not left behind, and the session is begun again from
+/// what is on the disk, as after a crash.
+fn guarded(mut inbox: Inbox, drive: impl FnOnce(&mut Inbox) -> Ended) -> (Inbox, Ended) {
+    let ended = catch_unwind(AssertUnwindSafe(|| drive(&mut inbox)))
+        .unwrap_or_else(|panic| Ended::Failed(format!("a mistake in sync itself: {}", said(&*panic))));
+    (inbox, ended)
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it says nothing")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_a_driver_and_not_its_session() {
+        let (_events, heard) = mpsc::channel(1);
+        let (wishes, wished) = mpsc::channel(1);
+        let inbox = Inbox { events: heard, wishes: wished, token: CancellationToken::new() };
+        let (inbox, ended) = guarded(inbox, |_| panic!("nothing {}", "fits"));
+        let Ended::Failed(error) = ended else { panic!("it went on") };
+        assert_eq!(error, "a mistake in sync itself: nothing fits");
+        // Whoever wants something is heard by the next one.
+        let (done, _answer) = oneshot::channel();
+        wishes.try_send(Wish::Pause(true, done)).unwrap();
+        let (mut inbox, _) = guarded(inbox, |_| Ended::Cancelled);
+        assert!(matches!(inbox.wishes.try_recv(), Ok(Wish::Pause(true, _))));
     }
 }

@@ -60,6 +60,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// While much happens the status is published no more often than this.
 const PUBLISH: Duration = Duration::from_millis(100);
 
+/// So many bytes have to fit where a session remembers things before it begins.
+const ROOM: usize = 256 * 1024;
+
 /// What comes to a driver.
 pub(super) enum Event {
     /// The agent is there; what is put in here reaches it.
@@ -94,10 +97,10 @@ enum Woken {
 }
 
 /// See the module.
-pub(super) struct Driver {
+pub(super) struct Driver<'a> {
     spec: Arc<SessionSpec>,
     status: Arc<watch::Sender<Status>>,
-    inbox: Inbox,
+    inbox: &'a mut Inbox,
     session: Session,
     journal: Journal<Paper>,
     rules: nexus_agent::entry::Digest,
@@ -118,29 +121,30 @@ pub(super) struct Driver {
     answers: Vec<Box<dyn FnOnce() + Send>>,
 }
 
-impl Driver {
-    /// Reads what is remembered. Gives back what it was given when it cannot.
+impl<'a> Driver<'a> {
+    /// Reads what is remembered.
     pub(super) fn open(
         spec: Arc<SessionSpec>,
         status: Arc<watch::Sender<Status>>,
-        inbox: Inbox,
-    ) -> Result<Self, (Inbox, String)> {
+        inbox: &'a mut Inbox,
+    ) -> Result<Self, String> {
         let opened = std::fs::create_dir_all(&spec.state)
             .and_then(|()| Paper::open(&spec.state.join("ancestor")))
             .and_then(Journal::open);
         let (journal, found) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                return Err((inbox, format!("cannot read {}: {error}", spec.state.display())));
+                return Err(format!("cannot read {}: {error}", spec.state.display()));
             }
         };
+        has_room(&spec.state).map_err(|error| format!("cannot write {}: {error}", spec.state.display()))?;
         if let Opened::Dropped(why) = found {
             tracing::warn!(workspace = spec.name, error = %why, "what a session remembered is dropped");
         }
         let keeper = spec.settings.keeper();
         let rules = match Rules::new(keeper.rules) {
             Ok(rules) => rules.fingerprint(),
-            Err(error) => return Err((inbox, error.to_string())),
+            Err(error) => return Err(error.to_string()),
         };
         let bound = journal.bond().map(|bond| [identity(bond.alpha), identity(bond.beta)]);
         // Batches of all sessions ever have different numbers: a person undoes one by its number.
@@ -173,17 +177,17 @@ impl Driver {
     }
 
     /// Drives until it is told to end, or has to be begun again.
-    pub(super) fn run(mut self, runtime: &runtime::Handle) -> (Inbox, Ended) {
+    pub(super) fn run(mut self, runtime: &runtime::Handle) -> Ended {
         self.attach_host();
-        let ended = loop {
+        loop {
             if let Err(error) = self.perform() {
-                break Ended::Failed(error);
+                return Ended::Failed(error);
             }
             self.publish();
             self.answers.drain(..).for_each(|answer| answer());
             let woken = runtime.block_on(self.wait());
             match woken {
-                Woken::Cancelled => break Ended::Cancelled,
+                Woken::Cancelled => return Ended::Cancelled,
                 Woken::Event(event) => self.take(event),
                 Woken::Wish(wish) => self.grant(wish),
                 Woken::Nothing => {}
@@ -192,8 +196,7 @@ impl Driver {
                 self.take(event);
             }
             self.pass_time();
-        };
-        (self.inbox, ended)
+        }
     }
 
     fn now(&self) -> session::Instant {
@@ -466,6 +469,15 @@ impl Driver {
             .collect();
         self.status.send_if_modified(|status| status.say(session, warnings));
     }
+}
+
+/// Whether something can be remembered there. Asked before a session begins to change anything: what it agrees on and
+/// cannot write down is forgotten with the next restart.
+fn has_room(state: &Path) -> std::io::Result<()> {
+    let probe = state.join("room");
+    let written = std::fs::write(&probe, vec![0; ROOM]);
+    let removed = std::fs::remove_file(&probe);
+    written.and(removed)
 }
 
 /// An undo is a batch of its own: its number is the node's to give.
