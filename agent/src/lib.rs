@@ -1,8 +1,8 @@
 //! What the node and the agent inside a container share: the wire between them, and the file tree they compare.
 //!
-//! Pure: [`path`], [`entry`], [`tree`], [`report`], [`command`](init::command). The wire is in [`wire`]. The rules of what
+//! Pure: [`path`], [`entry`], [`tree`], [`delta`], [`report`], [`command`](init::command). The wire is in [`wire`]. The rules of what
 //! is not carried are in [`rules`]. What has to happen so that two folders agree is planned in [`reconcile`], stopped or
-//! held in [`safety`] and decided where edits meet in [`resolve`].
+//! held in [`safety`] and decided where edits meet in [`resolve`]. What is different in a changed file is found in [`delta`].
 //! What touches a disk is in [`disk`] (the engine's only door), [`log`], [`watch`] (where a folder changes), [`look`]
 //! (from a disk to a tree), [`stamps`] (what a folder held), [`journal`] (what a session remembers), [`apply`] (makes a
 //! plan true), [`versions`] (what that displaces), [`content`], [`replica`] (a side on its disk), [`keeper`] (a side at
@@ -13,6 +13,7 @@
 mod accept;
 pub mod apply;
 pub mod content;
+pub mod delta;
 pub mod disk;
 pub mod endpoint;
 pub mod entry;

@@ -7,14 +7,20 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::delta::Base;
+use crate::delta::Span;
+use crate::delta::outline::Chain;
 use crate::disk::Identity;
 use crate::entry::Digest;
 use crate::path::RelPath;
 use crate::tree::Change;
 use crate::tree::Item;
 
-/// How much content one message carries, in bytes.
-pub const CHUNK: u64 = 256 * 1024;
+/// How much content one message carries, in bytes: one part of an outline.
+pub const CHUNK: u64 = crate::delta::PART;
+
+/// How many parts one message outlines at most.
+pub const OUTLINED: usize = 4096;
 
 /// How much one message tells of changes, in bytes and about.
 pub const PAGE: usize = 256 * 1024;
@@ -33,6 +39,22 @@ pub enum ToSide {
         /// Comes back in the answer.
         token: u64,
     },
+    /// What is in each part of a file: [`FromSide::Outlined`] or [`FromSide::Gone`] follows.
+    Outline {
+        /// Where it stands.
+        path: RelPath,
+        /// What it must hold.
+        digest: Digest,
+        /// From which part.
+        from: u64,
+    },
+    /// What helps to find a stretch of a file again in another one: [`FromSide::Signed`] or [`FromSide::Gone`] follows.
+    Sign {
+        /// The file.
+        base: Base,
+        /// Which stretch.
+        span: Span,
+    },
     /// A part of a file's content: [`FromSide::Content`] or [`FromSide::Gone`] follows.
     Read {
         /// Where it stands.
@@ -41,6 +63,9 @@ pub enum ToSide {
         digest: Digest,
         /// From which byte.
         offset: u64,
+        /// The signature of a stretch in which most of it may be; empty where nothing is known.
+        #[serde(with = "bytes")]
+        like: Vec<u8>,
     },
     /// Keep a part of a content until it is applied or dropped: [`FromSide::Stored`] follows.
     Store {
@@ -49,8 +74,7 @@ pub enum ToSide {
         /// From which byte; 0 begins anew.
         offset: u64,
         /// The part.
-        #[serde(with = "bytes")]
-        bytes: Vec<u8>,
+        part: Part,
         /// Whether this is its end: the digest is verified then.
         last: bool,
     },
@@ -71,6 +95,41 @@ pub enum ToSide {
         /// Comes back in the answer.
         token: u64,
     },
+}
+
+/// A part of a content, for who is to keep it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Part {
+    /// As it is.
+    Sent(#[serde(with = "bytes")] Vec<u8>),
+    /// As what is different in it.
+    Differing {
+        /// From what.
+        base: Base,
+        /// From which stretch of it.
+        span: Span,
+        /// See [`patch`](crate::delta::rsync::patch).
+        #[serde(with = "bytes")]
+        delta: Vec<u8>,
+        /// How long the part is.
+        size: u64,
+    },
+    /// As a stretch of what is there.
+    Same {
+        /// Of what.
+        base: Base,
+        /// Which.
+        span: Span,
+    },
+}
+
+/// A part of a content, from who has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Piece {
+    /// As it is.
+    Whole(#[serde(with = "bytes")] Vec<u8>),
+    /// As what is different from the stretch whose signature came with the question.
+    Delta(#[serde(with = "bytes")] Vec<u8>),
 }
 
 /// One change that is asked for.
@@ -117,6 +176,8 @@ pub enum FromSide {
         anew: bool,
         /// The contents stored and not applied yet.
         stored: Vec<Digest>,
+        /// The contents stored up to this byte: they can be continued.
+        begun: Vec<(Digest, u64)>,
         /// What its clock says at this moment, in nanoseconds since 1970: the times of its files are by this clock.
         clock: i64,
     },
@@ -132,6 +193,23 @@ pub enum FromSide {
         /// The question's.
         token: u64,
     },
+    /// What is in some parts of a file.
+    Outlined {
+        /// Of which content.
+        digest: Digest,
+        /// From which part.
+        from: u64,
+        /// At least one.
+        parts: Vec<Chain>,
+    },
+    /// See [`ToSide::Sign`].
+    Signed {
+        /// Of which content.
+        digest: Digest,
+        /// See [`sign`](crate::delta::rsync::sign).
+        #[serde(with = "bytes")]
+        signature: Vec<u8>,
+    },
     /// A part of a content.
     Content {
         /// Of which content.
@@ -139,10 +217,7 @@ pub enum FromSide {
         /// From which byte.
         offset: u64,
         /// The part.
-        #[serde(with = "bytes")]
-        bytes: Vec<u8>,
-        /// Whether this is its end.
-        last: bool,
+        piece: Piece,
     },
     /// The content asked for is no longer there.
     Gone {
@@ -182,6 +257,26 @@ pub enum FromSide {
         /// Whether it is.
         ongoing: bool,
     },
+}
+
+impl Part {
+    /// How many bytes of content it stands for.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Sent(bytes) => bytes.len() as u64,
+            Self::Differing { size, .. } => *size,
+            Self::Same { span, .. } => span.length,
+        }
+    }
+}
+
+impl Piece {
+    /// How many bytes it has on its way.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Whole(bytes) | Self::Delta(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// As one run of bytes and not as a sequence of numbers.

@@ -60,8 +60,11 @@ impl Bounds {
             FromSide::Applied { outcomes, .. } => {
                 outcomes.iter().try_for_each(|outcome| self.item(outcome.now.as_ref()))?;
             }
-            FromSide::Content { bytes, .. } if bytes.len() as u64 > CHUNK => {
-                return Err(Excess::Content { bytes: bytes.len() as u64 });
+            FromSide::Content { piece, .. } if piece.weight() as u64 > CHUNK => {
+                return Err(Excess::Content { bytes: piece.weight() as u64 });
+            }
+            FromSide::Signed { signature, .. } if signature.len() as u64 > CHUNK => {
+                return Err(Excess::Content { bytes: signature.len() as u64 });
             }
             _ => {}
         }
@@ -129,6 +132,7 @@ fn shown(problem: Problem) -> Problem {
 #[cfg(test)]
 mod tests {
     use nexus_agent::entry::Digest;
+    use nexus_agent::message::Piece;
     use nexus_agent::path::RelPath;
     use nexus_agent::tree::Change;
     use nexus_agent::tree::Directory;
@@ -156,7 +160,7 @@ mod tests {
         let long = bounds.check(&changes(vec![Item::Directory(folder)]));
         assert_eq!(long, Err(Excess::Long { size: 101, limit: 100 }));
         let parts =
-            FromSide::Content { digest: Digest([1; 32]), offset: 0, bytes: vec![0; 1 << 19], last: false };
+            FromSide::Content { digest: Digest([1; 32]), offset: 0, piece: Piece::Whole(vec![0; 1 << 19]) };
         assert_eq!(bounds.check(&parts), Err(Excess::Content { bytes: 1 << 19 }));
         // What was told often is counted; the tree itself decides.
         let mut bounds = Bounds::new(&settings);

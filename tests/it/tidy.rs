@@ -31,7 +31,8 @@ const FLOORS: [(&str, u8); 19] = [
 /// Files that decide and never touch the world.
 const PURE_FILES: [&str; 8] =
     ["plan.rs", "table.rs", "canonical.rs", "retention.rs", "status.rs", "graph.rs", "diff.rs", "labels.rs"];
-const PURE_ROOMS: [&str; 16] = [
+const PURE_ROOMS: [&str; 17] = [
+    "agent/src/delta/",
     "agent/src/reconcile/",
     "agent/src/resolve/",
     "agent/src/safety/",

@@ -363,7 +363,9 @@ impl Shared {
 /// About how many bytes of memory what is said takes, beyond itself.
 fn weight(said: &FromSide) -> usize {
     match said {
-        FromSide::Content { bytes, .. } => bytes.len(),
+        FromSide::Content { piece, .. } => piece.weight(),
+        FromSide::Outlined { parts, .. } => 32 * parts.len(),
+        FromSide::Signed { signature, .. } => signature.len(),
         FromSide::Changes { changes, .. } => changes.iter().map(crate::tree::Change::weight).sum(),
         _ => 64,
     }

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::inquiry::Which;
+use crate::message::Part;
 use crate::reconcile::Mode;
 use crate::resolve::Strategy;
 use crate::session;
@@ -36,6 +37,9 @@ struct Pair {
     news: mpsc::Receiver<()>,
     epoch: Instant,
     flushed: Vec<u64>,
+    /// The bytes of content that went from one side to the other, and those that did not have to.
+    crossed: u64,
+    spared: u64,
 }
 
 impl Pair {
@@ -60,7 +64,17 @@ impl Pair {
         let settings = session::Settings { mode: Mode::TwoWaySafe, strategy: Strategy::HostWins, limits };
         let session = Session::new(settings, Tree::default(), None);
         let epoch = Instant::now();
-        let mut pair = Self { folders, states, keepers, session, news, epoch, flushed: Vec::new() };
+        let mut pair = Self {
+            folders,
+            states,
+            keepers,
+            session,
+            news,
+            epoch,
+            flushed: Vec::new(),
+            crossed: 0,
+            spared: 0,
+        };
         for side in Side::BOTH {
             let effects = pair.session.connected(side);
             pair.perform(effects);
@@ -72,7 +86,17 @@ impl Pair {
         let mut effects = VecDeque::from(effects);
         loop {
             match effects.pop_front() {
-                Some(Effect::Say(side, message)) => self.keepers[side as usize].hear(message).unwrap(),
+                Some(Effect::Say(side, message)) => {
+                    if let ToSide::Store { part, .. } = &message {
+                        let crossed = match part {
+                            Part::Sent(bytes) | Part::Differing { delta: bytes, .. } => bytes.len() as u64,
+                            Part::Same { .. } => 0,
+                        };
+                        self.crossed += crossed;
+                        self.spared += part.size() - crossed;
+                    }
+                    self.keepers[side as usize].hear(message).unwrap();
+                }
                 Some(Effect::Flushed(token)) => self.flushed.push(token),
                 Some(Effect::Record(_) | Effect::Begin(_) | Effect::Settled) => {}
                 None => return,
@@ -137,6 +161,79 @@ fn edits_go_both_ways_without_being_asked_for() {
         fs::remove_file(pair.path(from, name)).unwrap();
         pair.until("a removal", |pair| pair.read(from.other(), name).is_none());
     }
+}
+
+/// Bytes that resemble nothing.
+fn noise(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// Puts a file there in one step, as editors do.
+fn save(pair: &Pair, side: Side, name: &str, content: &[u8]) {
+    let aside = pair.states[side as usize].path().join("aside");
+    fs::write(&aside, content).unwrap();
+    fs::rename(&aside, pair.path(side, name)).unwrap();
+}
+
+#[test]
+fn of_a_changed_file_only_what_is_different_goes_to_the_other_side() {
+    let mut pair = Pair::new();
+    let original = noise(6_000_000);
+    save(&pair, Side::Alpha, "big", &original);
+    pair.flush();
+    assert_eq!((pair.crossed, pair.spared), (6_000_000, 0));
+    let changed = |change: fn(&mut Vec<u8>)| {
+        let mut content = original.clone();
+        change(&mut content);
+        content
+    };
+    // What may cross for each: a block or two of the changed part, or the block before and behind every part's edge.
+    for (what, most, content) in [
+        ("one byte", 6_000, changed(|content| content[1_111_111] ^= 1)),
+        ("the end", 6_000, changed(|content| content.extend(b"appended"))),
+        (
+            "a little in the middle",
+            400_000,
+            changed(|content| drop(content.splice(9_999..9_999, *b"inserted"))),
+        ),
+        ("much at the beginning", 1_200_000, changed(|content| drop(content.drain(..777_777)))),
+        (
+            "three places",
+            18_000,
+            changed(|content| {
+                for at in [5, 3_000_000, 5_999_999] {
+                    content[at] ^= 1;
+                }
+            }),
+        ),
+    ] {
+        for from in Side::BOTH {
+            save(&pair, from, "big", &original);
+            pair.flush();
+            (pair.crossed, pair.spared) = (0, 0);
+            save(&pair, from, "big", &content);
+            pair.flush();
+            assert!(fs::read(pair.path(from.other(), "big")).unwrap() == content, "{what}");
+            eprintln!("{what}: {} bytes went over", pair.crossed);
+            assert!(pair.crossed > 0 && pair.crossed < most, "{what}: {} bytes", pair.crossed);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_has_nothing_of_the_old_one_is_brought_whole() {
+    let mut pair = Pair::new();
+    save(&pair, Side::Alpha, "big", &noise(5_000_000));
+    pair.flush();
+    pair.crossed = 0;
+    let mut other = noise(5_000_000);
+    other.iter_mut().for_each(|byte| *byte ^= 0x55);
+    save(&pair, Side::Alpha, "big", &other);
+    pair.flush();
+    assert_eq!((pair.crossed, pair.spared), (5_000_000, 0));
+    assert!(fs::read(pair.path(Side::Beta, "big")).unwrap() == other);
 }
 
 #[test]

@@ -4,17 +4,29 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 
+use super::arrival::Arrival;
+use super::arrival::Next;
 use super::decide::overlaps;
 use super::queue::Portion;
 use super::queue::Wanted;
 use crate::entry::Digest;
-use crate::message::CHUNK;
 use crate::message::Order;
-use crate::message::ToSide;
 use crate::path::RelPath;
 use crate::reconcile::Side;
 use crate::reconcile::Transition;
 use crate::tree::Item;
+
+/// Contents of several parts that are asked for side by side, of one batch: each is a file the target holds open.
+const ASKING: usize = 4;
+
+/// A content of which the target has the beginning.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Half {
+    /// So many bytes.
+    pub(super) stored: u64,
+    /// So many parts were said to be stored and are not answered.
+    pub(super) open: u32,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -24,8 +36,11 @@ pub(super) struct Batch {
     /// By itself: nothing waits for it.
     pub(super) large: bool,
     unread: VecDeque<Wanted>,
-    /// How much of the first of `unread` was asked for.
-    offset: u64,
+    /// What is on its way and not stored; of those something is still to be asked for; and those that need more than a
+    /// question and an answer.
+    arrivals: BTreeMap<Digest, Arrival>,
+    asking: VecDeque<Digest>,
+    mending: BTreeSet<Digest>,
     /// Every content it needs.
     needs: BTreeSet<Digest>,
     /// Those not stored yet, now and at first.
@@ -49,7 +64,9 @@ impl Batch {
             transitions: portion.transitions,
             large,
             unread,
-            offset: 0,
+            arrivals: BTreeMap::new(),
+            asking: VecDeque::new(),
+            mending: BTreeSet::new(),
             needs,
             brought: missing.clone(),
             missing,
@@ -59,18 +76,67 @@ impl Batch {
         }
     }
 
-    /// The next part to ask the other side for, of which content, and its size in bytes.
-    pub(super) fn next_read(&mut self) -> Option<(ToSide, Digest, u64)> {
-        let wanted = self.unread.front()?;
-        let part = (wanted.size - self.offset).min(CHUNK);
-        let digest = wanted.digest;
-        let read = ToSide::Read { path: wanted.path.clone(), digest, offset: self.offset };
-        self.offset += part;
-        if self.offset == wanted.size {
-            self.offset = 0;
-            self.unread.pop_front();
+    /// What comes next, of which content. `halves` are those the target has the beginning of.
+    pub(super) fn next(&mut self, halves: &mut BTreeMap<Digest, Half>) -> Option<(Digest, Next)> {
+        loop {
+            let mut ready = None;
+            let Self { asking, arrivals, .. } = self;
+            asking.retain(|digest| {
+                let Some(arrival) = arrivals.get_mut(digest) else { return false };
+                if ready.is_none() {
+                    ready = arrival.next().map(|next| (*digest, next));
+                }
+                arrival.has_more()
+            });
+            if ready.is_some() {
+                return ready;
+            }
+            if self.asking.len() >= ASKING {
+                return None;
+            }
+            let wanted = self.unread.pop_front()?;
+            let digest = wanted.digest;
+            let half = halves.remove(&digest).unwrap_or_default();
+            let arrival = Arrival::new(wanted, half.stored, half.open);
+            self.arrived += arrival.stored();
+            self.asking.push_back(digest);
+            if !arrival.is_plain() {
+                self.mending.insert(digest);
+            }
+            self.arrivals.insert(digest, arrival);
         }
-        Some((read, digest, part))
+    }
+
+    /// A content on its way.
+    pub(super) fn arrival(&mut self, digest: &Digest) -> Option<&mut Arrival> {
+        self.arrivals.get_mut(digest)
+    }
+
+    /// The bytes that wait on their way, here and there, for an answer or for what comes before them.
+    pub(super) fn waiting(&self) -> u64 {
+        let mending = self.mending.iter().filter_map(|digest| self.arrivals.get(digest));
+        mending.map(Arrival::waiting).sum()
+    }
+
+    /// A content cannot be brought the way it was begun. Says whether there is another.
+    pub(super) fn fall_back(&mut self, digest: &Digest) -> bool {
+        let Some(arrival) = self.arrivals.get_mut(digest) else { return false };
+        let stored = arrival.stored();
+        if !arrival.fall_back() {
+            return false;
+        }
+        self.arrived -= stored;
+        if !self.asking.contains(digest) {
+            self.asking.push_back(*digest);
+        }
+        true
+    }
+
+    /// What the target has the beginning of.
+    pub(super) fn into_halves(self) -> impl Iterator<Item = (Digest, Half)> {
+        let half = |arrival: &Arrival| Half { stored: arrival.stored(), open: arrival.open() };
+        let begun = self.arrivals.into_iter().map(move |(digest, arrival)| (digest, half(&arrival)));
+        begun.filter(|(_, half)| half.stored > 0 || half.open > 0)
     }
 
     /// Every content it needs, stored or not.
@@ -102,13 +168,18 @@ impl Batch {
     /// A content is there.
     pub(super) fn stored(&mut self, digest: &Digest) {
         self.missing.remove(digest);
+        self.let_go(digest);
+    }
+
+    fn let_go(&mut self, digest: &Digest) {
+        self.arrivals.remove(digest);
+        self.asking.retain(|asking| asking != digest);
+        self.mending.remove(digest);
     }
 
     /// A content will not come: gives up the transitions that need it, and returns their paths.
     pub(super) fn give_up(&mut self, digest: &Digest) -> Vec<Option<RelPath>> {
-        if self.unread.front().is_some_and(|wanted| wanted.digest == *digest) {
-            self.offset = 0;
-        }
+        self.let_go(digest);
         self.unread.retain(|wanted| wanted.digest != *digest);
         self.missing.remove(digest);
         let needs = |transition: &Transition| transition.new.as_ref().is_some_and(|new| holds(new, digest));

@@ -5,6 +5,7 @@
 //! both; whatever stands between two looks and a change is checked by the side that makes it; a path under way is not
 //! planned again until its outcome is known.
 
+mod arrival;
 mod batch;
 mod clock;
 mod decide;
@@ -20,7 +21,9 @@ use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use arrival::What;
 use batch::Batch;
+use batch::Half;
 use clock::Clock;
 use queue::Queue;
 use status::Run;
@@ -29,7 +32,6 @@ use trace::Memory;
 use crate::disk::Identity;
 use crate::entry::Digest;
 use crate::message::FromSide;
-use crate::message::Problem;
 use crate::message::ToSide;
 use crate::path::RelPath;
 use crate::reconcile::Conflict;
@@ -107,6 +109,8 @@ struct Replica {
     attaching: bool,
     /// Contents it has already.
     stored: BTreeSet<Digest>,
+    /// Contents it has the beginning of, on their way no more.
+    halves: BTreeMap<Digest, Half>,
     /// Bytes sent to it and not stored yet.
     unstored: u64,
     /// What it was asked to read and has not answered yet, in order.
@@ -123,12 +127,18 @@ struct Replica {
     run: Option<Run>,
 }
 
-/// A part of a content that a side was asked to read.
+/// A question about a content that a side was asked.
 #[derive(Debug)]
 struct Asked {
     /// For which batch.
     batch: u64,
+    /// The content it brings, and which attempt to bring it this is.
     digest: Digest,
+    attempt: u32,
+    /// The content the answer is about.
+    about: Digest,
+    what: What,
+    /// How much content comes with the answer.
     bytes: u64,
 }
 
@@ -270,6 +280,7 @@ impl Session {
         replica.attached = false;
         replica.attaching = false;
         replica.stored.clear();
+        replica.halves.clear();
         replica.asked.clear();
         replica.unstored = 0;
         replica.unavailable = None;
@@ -280,10 +291,16 @@ impl Session {
         }
         // It may come back with less than it said it had: then what was agreed on since is no deletion or edit of its own.
         let other = side.other();
-        for digest in self.batches_to(other).flat_map(Batch::missing).collect::<Vec<_>>() {
+        let mut unfinished: BTreeSet<_> = self.batches_to(other).flat_map(Batch::missing).collect();
+        for batch in std::mem::take(&mut self.batches).into_values().filter(|batch| batch.target == other) {
+            for (digest, half) in batch.into_halves() {
+                unfinished.remove(&digest);
+                self.replica_mut(other).halves.insert(digest, half);
+            }
+        }
+        for digest in unfinished {
             self.say(other, ToSide::Drop { digest });
         }
-        self.batches.clear();
         self.ancestor.clone_from(&self.lasting);
         self.agreed.clear();
         self.recording = None;
@@ -389,8 +406,11 @@ impl Session {
     /// When it makes no sense: the connection to that side is to be ended.
     pub fn hear(&mut self, side: Side, message: FromSide, now: Instant) -> Result<Vec<Effect>, Nonsense> {
         match message {
-            FromSide::Attached { identity, anew, stored, clock } => {
+            FromSide::Attached { identity, anew, stored, begun, clock } => {
                 self.replica_mut(side).clock = Some(Clock { says: clock, at: now });
+                let half = |stored| Half { stored, open: 0 };
+                let begun = begun.into_iter().map(|(digest, stored)| (digest, half(stored)));
+                self.replica_mut(side).halves = begun.collect();
                 self.attached(side, identity, anew, stored);
             }
             FromSide::Changes { changes, more } => {
@@ -406,47 +426,12 @@ impl Session {
                     flush.open.remove(&side);
                 }
             }
-            FromSide::Content { digest, offset, bytes, last } => {
-                let asked = self.answered(side, digest)?;
-                let target = side.other();
-                if self.awaits(&asked) {
-                    self.replica_mut(target).unstored += bytes.len() as u64;
-                    self.say(target, ToSide::Store { digest, offset, bytes, last });
-                }
-            }
-            FromSide::Gone { digest } => {
-                let asked = self.answered(side, digest)?;
-                if self.awaits(&asked) {
-                    self.give_up(side.other(), digest, "it changed while it was read", now);
-                }
-            }
+            FromSide::Outlined { digest, from, parts } => self.outlined(side, digest, from, parts)?,
+            FromSide::Signed { digest, signature } => self.signed(side, digest, signature)?,
+            FromSide::Content { digest, offset, piece } => self.content(side, digest, offset, piece)?,
+            FromSide::Gone { digest } => self.gone(side, digest, now)?,
             FromSide::Stored { digest, bytes, whole, problem } => {
-                let replica = self.replica_mut(side);
-                replica.unstored = replica.unstored.checked_sub(bytes).ok_or(Nonsense::Unasked)?;
-                let mut batches = self.batches.values_mut().filter(|batch| batch.target == side);
-                if let Some(batch) = batches.find(|batch| batch.awaits(&digest)) {
-                    batch.arrived += bytes;
-                }
-                match problem {
-                    Some(problem) => {
-                        if problem == Problem::Full {
-                            self.replica_mut(side).stalled = Some(now + STALLED);
-                        }
-                        self.give_up(side, digest, &problem.to_string(), now);
-                    }
-                    None if whole => {
-                        let mut waited = false;
-                        for batch in self.batches.values_mut().filter(|batch| batch.target == side) {
-                            waited |= batch.awaits(&digest);
-                            batch.stored(&digest);
-                        }
-                        // What nobody waits for was given up, and the side was told so; or it was never sent.
-                        if waited {
-                            self.replica_mut(side).stored.insert(digest);
-                        }
-                    }
-                    None => {}
-                }
+                self.stored(side, digest, bytes, whole, problem, now)?;
             }
             FromSide::Applied { batch, outcomes } => self.applied(side, batch, &outcomes, now)?,
             FromSide::Synced { token } => self.synced(side, token, now),

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 
+use crate::delta::Base;
 use crate::entry::Digest;
 use crate::message::PAGE;
 use crate::path::RelPath;
 use crate::reconcile::Transition;
 use crate::tree::Directory;
+use crate::tree::File;
 use crate::tree::Item;
 
 /// Entries one portion holds at most, unless it is a single change.
@@ -32,6 +34,15 @@ pub(super) struct Wanted {
     /// Where the other side has it.
     pub(super) path: RelPath,
     pub(super) digest: Digest,
+    pub(super) size: u64,
+    /// What it takes the place of on the side that needs it.
+    pub(super) base: Option<Replaced>,
+}
+
+/// The version of a file that is to be replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Replaced {
+    pub(super) base: Base,
     pub(super) size: u64,
 }
 
@@ -241,7 +252,14 @@ fn collect(path: Option<&RelPath>, old: Option<&Item>, new: Option<&Item>, conte
             let same = matches!(old, Some(Item::File(old)) if old.digest == new.digest);
             // Whoever applies can make an empty file without help.
             if !same && new.size > 0 {
-                contents.push(Wanted { path: path.clone(), digest: new.digest, size: new.size });
+                let base = match old {
+                    Some(Item::File(File { digest, size, .. })) => {
+                        let base = Base { path: path.clone(), digest: *digest };
+                        Some(Replaced { base, size: *size })
+                    }
+                    _ => None,
+                };
+                contents.push(Wanted { path: path.clone(), digest: new.digest, size: new.size, base });
             }
         }
         (Some(Item::Directory(directory)), _) => {

@@ -5,10 +5,20 @@ use super::Event;
 use super::Instant;
 use super::Nonsense;
 use super::Run;
+use super::STALLED;
 use super::Session;
 use super::Sight;
+use super::arrival::Absurd;
+use super::arrival::Arrival;
+use super::arrival::End;
+use super::arrival::Next;
+use super::arrival::Question;
+use super::arrival::What;
 use super::batch::Batch;
+use crate::delta::outline::Chain;
 use crate::entry::Digest;
+use crate::message::Piece;
+use crate::message::Problem;
 use crate::message::ToSide;
 use crate::reconcile::Side;
 
@@ -19,17 +29,146 @@ const LARGE: usize = 2;
 const WINDOW: u64 = 8 * 1024 * 1024;
 
 impl Session {
-    /// A part that was asked for has come, or never will.
-    pub(super) fn answered(&mut self, side: Side, digest: Digest) -> Result<Asked, Nonsense> {
+    /// The answer to what was asked of a side has come, or never will.
+    fn asked(&mut self, side: Side, about: Digest, is_it: impl Fn(What) -> bool) -> Result<Asked, Nonsense> {
         match self.replica_mut(side).asked.pop_front() {
-            Some(asked) if asked.digest == digest => Ok(asked),
+            Some(asked) if asked.about == about && is_it(asked.what) => Ok(asked),
             _ => Err(Nonsense::Unasked),
         }
     }
 
-    /// Whether what was asked for is still of use.
-    pub(super) fn awaits(&self, asked: &Asked) -> bool {
-        self.batches.get(&asked.batch).is_some_and(|batch| batch.awaits(&asked.digest))
+    /// What it was asked for, if that is still on its way as it was then.
+    fn arrival(&mut self, asked: &Asked) -> Option<&mut Arrival> {
+        let batch = self.batches.get_mut(&asked.batch).filter(|batch| batch.awaits(&asked.digest))?;
+        batch.arrival(&asked.digest).filter(|arrival| arrival.is_current(asked.attempt))
+    }
+
+    pub(super) fn outlined(
+        &mut self,
+        side: Side,
+        about: Digest,
+        from: u64,
+        parts: Vec<Chain>,
+    ) -> Result<(), Nonsense> {
+        let asked = self.asked(side, about, |what| matches!(what, What::Outline { .. }))?;
+        let What::Outline { of } = asked.what else { return Err(Nonsense::Unasked) };
+        let Some(arrival) = self.arrival(&asked) else { return Ok(()) };
+        arrival.outlined(of, from, parts).map_err(|Absurd| Nonsense::Unasked)
+    }
+
+    pub(super) fn signed(&mut self, side: Side, about: Digest, signature: Vec<u8>) -> Result<(), Nonsense> {
+        let asked = self.asked(side, about, |what| matches!(what, What::Sign { .. }))?;
+        let What::Sign { offset } = asked.what else { return Err(Nonsense::Unasked) };
+        let question = self.arrival(&asked).and_then(|arrival| arrival.signed(offset, signature));
+        if let Some(question) = question {
+            self.ask(side, asked.batch, asked.digest, question);
+        }
+        Ok(())
+    }
+
+    pub(super) fn content(
+        &mut self,
+        side: Side,
+        digest: Digest,
+        offset: u64,
+        piece: Piece,
+    ) -> Result<(), Nonsense> {
+        let asked = self.asked(side, digest, |what| what == What::Read { offset })?;
+        let Some(arrival) = self.arrival(&asked) else { return Ok(()) };
+        arrival.content(offset, piece).map_err(|Absurd| Nonsense::Unasked)?;
+        let stores = arrival.stores();
+        self.bring(side.other(), stores);
+        Ok(())
+    }
+
+    /// What a side was asked about is not there any more.
+    pub(super) fn gone(&mut self, side: Side, about: Digest, now: Instant) -> Result<(), Nonsense> {
+        let asked = self.asked(side, about, |_| true)?;
+        if self.arrival(&asked).is_none() {
+            return Ok(());
+        }
+        // What the target had is of no use then; without what it is to have there is nothing to bring.
+        if asked.about == asked.digest {
+            self.give_up(side.other(), asked.digest, "it changed while it was read", now);
+        } else if let Some(batch) = self.batches.get_mut(&asked.batch) {
+            batch.fall_back(&asked.digest);
+        }
+        Ok(())
+    }
+
+    pub(super) fn stored(
+        &mut self,
+        side: Side,
+        digest: Digest,
+        bytes: u64,
+        whole: bool,
+        problem: Option<Problem>,
+        now: Instant,
+    ) -> Result<(), Nonsense> {
+        let replica = self.replica_mut(side);
+        replica.unstored = replica.unstored.checked_sub(bytes).ok_or(Nonsense::Unasked)?;
+        let mut batches = self.batches.values_mut().filter(|batch| batch.target == side);
+        let Some(batch) = batches.find(|batch| batch.awaits(&digest)) else {
+            self.half(side, digest, bytes, whole, problem.is_some());
+            return Ok(());
+        };
+        let Some(arrival) = batch.arrival(&digest) else { return Err(Nonsense::Unasked) };
+        if !arrival.answered(bytes, problem.is_some()) {
+            return Ok(());
+        }
+        match problem {
+            Some(Problem::Full) => {
+                self.replica_mut(side).stalled = Some(now + STALLED);
+                self.give_up(side, digest, &Problem::Full.to_string(), now);
+            }
+            Some(problem) => {
+                if !batch.fall_back(&digest) {
+                    self.give_up(side, digest, &problem.to_string(), now);
+                }
+            }
+            None => {
+                batch.arrived += bytes;
+                if whole {
+                    self.replica_mut(side).stored.insert(digest);
+                    self.batches
+                        .values_mut()
+                        .filter(|batch| batch.target == side)
+                        .for_each(|batch| batch.stored(&digest));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A part was stored of what is on its way no more.
+    fn half(&mut self, side: Side, digest: Digest, bytes: u64, whole: bool, failed: bool) {
+        let replica = self.replica_mut(side);
+        if whole {
+            replica.stored.insert(digest);
+        }
+        let Some(half) = replica.halves.get_mut(&digest) else { return };
+        half.open = half.open.saturating_sub(1);
+        half.stored = if failed { 0 } else { half.stored + bytes };
+        if whole {
+            replica.halves.remove(&digest);
+        }
+    }
+
+    fn ask(&mut self, target: Side, batch: u64, digest: Digest, question: Question) {
+        let Question { of, message, about, what, attempt, bytes } = question;
+        let side = if of == End::Target { target } else { target.other() };
+        self.replica_mut(side).asked.push_back(Asked { batch, digest, attempt, about, what, bytes });
+        self.say(side, message);
+    }
+
+    /// Has parts stored.
+    fn bring(&mut self, target: Side, stores: Vec<ToSide>) {
+        for store in stores {
+            if let ToSide::Store { part, .. } = &store {
+                self.replica_mut(target).unstored += part.size();
+            }
+            self.say(target, store);
+        }
     }
 
     /// A content will not come to `target`.
@@ -51,7 +190,10 @@ impl Session {
     /// Nothing is left to do: what a side has stored, and nothing needs, is of no use any more.
     pub(super) fn clear_stored(&mut self) {
         for side in Side::BOTH {
-            for digest in std::mem::take(&mut self.replica_mut(side).stored) {
+            let replica = self.replica_mut(side);
+            let mut unused = std::mem::take(&mut replica.stored);
+            unused.extend(std::mem::take(&mut replica.halves).into_keys());
+            for digest in unused {
                 self.say(side, ToSide::Drop { digest });
             }
         }
@@ -86,32 +228,39 @@ impl Session {
         }
     }
 
-    /// Asks the other side for contents, as much as may be on its way at a time; small changes first.
+    /// Brings contents, as much as may be on its way at a time; small changes first.
     pub(super) fn read(&mut self, target: Side) {
-        let source = target.other();
-        let asked: u64 = self.replica(source).asked.iter().map(|asked| asked.bytes).sum();
-        let mut afloat = self.replica(target).unstored + asked;
+        let asked: u64 = self.replica(target.other()).asked.iter().map(|asked| asked.bytes).sum();
+        let waiting: u64 = self.batches_to(target).map(Batch::waiting).sum();
+        let mut afloat = self.replica(target).unstored + asked + waiting;
+        let mut halves = std::mem::take(&mut self.replica_mut(target).halves);
         for large in [false, true] {
             let window = if large { WINDOW / 2 } else { WINDOW };
-            let mut reads = Vec::new();
-            let mut batches: Vec<_> = self
-                .batches
-                .iter_mut()
-                .filter(|(_, batch)| batch.target == target && batch.large == large)
-                .collect();
-            for (id, batch) in &mut batches {
+            let (mut questions, mut stores) = (Vec::new(), Vec::new());
+            let batches =
+                self.batches.iter_mut().filter(|(_, batch)| batch.target == target && batch.large == large);
+            for (id, batch) in batches {
                 while afloat < window
-                    && let Some((read, digest, bytes)) = batch.next_read()
+                    && let Some((digest, next)) = batch.next(&mut halves)
                 {
-                    afloat += bytes;
-                    reads.push((read, Asked { batch: **id, digest, bytes }));
+                    match next {
+                        Next::Ask(question) => {
+                            afloat += question.bytes;
+                            questions.push((*id, digest, question));
+                        }
+                        Next::Here(bytes) => {
+                            afloat += bytes;
+                            stores.extend(batch.arrival(&digest).into_iter().flat_map(Arrival::stores));
+                        }
+                    }
                 }
             }
-            for (read, asked) in reads {
-                self.replica_mut(source).asked.push_back(asked);
-                self.say(source, read);
+            for (batch, digest, question) in questions {
+                self.ask(target, batch, digest, question);
             }
+            self.bring(target, stores);
         }
+        self.replica_mut(target).halves = halves;
     }
 
     /// Has what is ready applied: small batches in their order, since one may make the directory for the next.

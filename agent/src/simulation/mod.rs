@@ -4,6 +4,7 @@
 mod mutant;
 mod oracle;
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,8 +28,8 @@ use crate::journal::Root;
 use crate::look;
 use crate::look::Dirty;
 use crate::look::Look;
-use crate::look::Part;
 use crate::message::FromSide;
+use crate::message::Part;
 use crate::message::ToSide;
 use crate::reconcile::Mode;
 use crate::reconcile::Side;
@@ -109,6 +110,10 @@ struct World {
     flushed: BTreeSet<u64>,
     /// Everything said so far, when somebody asks for it.
     said: Option<blake3::Hasher>,
+    /// How contents were brought, and how often.
+    ways: BTreeMap<&'static str, u64>,
+    /// The contents that were begun before a connection broke.
+    begun: BTreeSet<Digest>,
 }
 
 impl World {
@@ -131,6 +136,8 @@ impl World {
             oracle: Arc::default(),
             flushed: BTreeSet::new(),
             said: None,
+            ways: BTreeMap::new(),
+            begun: BTreeSet::new(),
         };
         for side in Side::BOTH {
             world.hook(side);
@@ -202,6 +209,7 @@ impl World {
         for effect in effects {
             if let Effect::Say(_, message) = &effect {
                 self.hash(message);
+                self.note_way(message);
             }
             match effect {
                 Effect::Say(Side::Beta, _) if !self.connected => {}
@@ -228,6 +236,19 @@ impl World {
         }
     }
 
+    fn note_way(&mut self, message: &ToSide) {
+        let ToSide::Store { digest, offset, part, .. } = message else { return };
+        let way = match part {
+            Part::Sent(_) => "sent",
+            Part::Differing { .. } => "differing",
+            Part::Same { .. } => "same",
+        };
+        *self.ways.entry(way).or_insert(0) += 1;
+        if self.begun.remove(digest) && *offset > 0 {
+            *self.ways.entry("continued").or_insert(0) += 1;
+        }
+    }
+
     fn hash(&mut self, message: &impl serde::Serialize) {
         if let Some(said) = &mut self.said {
             said.update(&postcard::to_allocvec(&(self.now, message)).unwrap());
@@ -242,6 +263,9 @@ impl World {
             return;
         }
         self.hash(&message);
+        if let FromSide::Attached { begun, .. } = &message {
+            self.begun = begun.iter().map(|(digest, _)| *digest).collect();
+        }
         let message = match self.mutant {
             Some(mutant) => mutant.said(message),
             None => Some(message),
@@ -290,7 +314,7 @@ impl World {
         let machine = self.machine(side);
         let mut dirty = Dirty::nowhere();
         for directory in machine.disk.user(Volume::take_changed) {
-            dirty.add(directory, Part::Listing);
+            dirty.add(directory, look::Part::Listing);
         }
         if lost {
             dirty = Dirty::nowhere();
@@ -565,6 +589,42 @@ fn in_a_storm() {
         run(seed, Mode::TwoWayResolved, Weather::STORM, 1_500);
         run(seed, Mode::TwoWaySafe, Weather::STORM, 1_500);
     }
+}
+
+/// A few histories in which people write long files and change a little of them. Says how contents were brought.
+fn run_large(mutant: Option<Mutant>) -> BTreeMap<&'static str, u64> {
+    let seeds = seeds();
+    let few = seeds.start..seeds.start + (seeds.end - seeds.start).div_ceil(25);
+    let mut ways = BTreeMap::new();
+    for seed in few {
+        for mode in [Mode::TwoWayResolved, Mode::TwoWaySafe] {
+            eprintln!("seed {seed}, {}", mode.name());
+            let mut world = World::new(seed, mode, Weather::STORM);
+            world.mutant = mutant;
+            world.oracle.lock().unwrap().large = true;
+            (0..1_500).for_each(|_| world.step());
+            world.settle();
+            world.check();
+            for (way, count) in world.ways {
+                *ways.entry(way).or_insert(0) += count;
+            }
+        }
+    }
+    eprintln!("{ways:?}");
+    ways
+}
+
+#[test]
+fn in_a_storm_of_large_files() {
+    let ways = run_large(None);
+    for way in ["sent", "differing", "same", "continued"] {
+        assert!(ways.contains_key(way), "nothing was {way}: {ways:?}");
+    }
+}
+
+#[test]
+fn lies_about_the_parts_of_files_cost_nothing_but_time() {
+    run_large(Some(Mutant::LiesAboutParts));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Broken engines, made by what their messages say.
 
+use crate::delta::outline::Chain;
 use crate::message::FromSide;
 use crate::message::Order;
 use crate::message::Outcome;
+use crate::message::Piece;
 use crate::message::ToSide;
 use crate::tree::Change;
 use crate::tree::Directory;
@@ -31,6 +33,8 @@ pub(super) enum Mutant {
     Overtakes,
     /// The end of each content is cut off.
     CutsContents,
+    /// What is said of the parts of a file is made up: nothing is believed that matters, so nothing comes of it.
+    LiesAboutParts,
 }
 
 pub(super) const MUTANTS: [Mutant; 10] = [
@@ -67,9 +71,18 @@ impl Mutant {
             (Self::MissesChanges, FromSide::Changes { .. }) => {
                 Some(FromSide::Changes { changes: Vec::new(), more: false })
             }
-            (Self::CutsContents, FromSide::Content { digest, offset, mut bytes, last }) => {
+            (Self::CutsContents, FromSide::Content { digest, offset, piece: Piece::Whole(mut bytes) }) => {
                 bytes.pop();
-                Some(FromSide::Content { digest, offset, bytes, last })
+                bytes.insert(0, 0);
+                Some(FromSide::Content { digest, offset, piece: Piece::Whole(bytes) })
+            }
+            (Self::LiesAboutParts, FromSide::Outlined { digest, from, parts }) => {
+                let parts = parts.iter().map(|_| Chain([0; 32])).collect();
+                Some(FromSide::Outlined { digest, from, parts })
+            }
+            (Self::LiesAboutParts, FromSide::Content { digest, offset, piece: Piece::Delta(mut delta) }) => {
+                delta.iter_mut().skip(5).for_each(|byte| *byte ^= 1);
+                Some(FromSide::Content { digest, offset, piece: Piece::Delta(delta) })
             }
             (Self::UnavailableIsEmpty, FromSide::Unavailable { .. }) => {
                 let empty = Some(Item::Directory(Directory::empty()));

@@ -14,6 +14,8 @@ use crate::tree::Item;
 /// What people have written, and what became of it as far as they are to blame.
 #[derive(Default)]
 pub(super) struct Oracle {
+    /// Whether people write long files, and change a little of them.
+    pub(super) large: bool,
     pub(super) serial: u64,
     /// Overwritten or deleted by a person who had it before them.
     pub(super) given_up: BTreeSet<Vec<u8>>,
@@ -57,8 +59,12 @@ impl Oracle {
     pub(super) fn write(&mut self, random: &mut Random, volume: &mut Volume, path: &str, save: bool) {
         self.serial += 1;
         let mut content = format!("{} ", self.serial).into_bytes();
-        content.resize([8, 8, 100, 5_000][random.below(4)], b'.');
         let before = contents(volume, path);
+        if self.large {
+            self.fill(random, &mut content, before.first());
+        } else {
+            content.resize([8, 8, 100, 5_000][random.below(4)], b'.');
+        }
         let done = if save { volume.save(path, &content) } else { volume.write(path, &content) };
         if done.is_ok() {
             self.given_up.extend(before);
@@ -66,6 +72,26 @@ impl Oracle {
         } else if contents(volume, path) != before {
             // A disk that became full while a person wrote.
             self.given_up.extend(before);
+        }
+    }
+
+    /// Makes a long content of a short one; often it is much of what was there `before`.
+    fn fill(&self, random: &mut Random, content: &mut Vec<u8>, before: Option<&Vec<u8>>) {
+        match before.filter(|before| before.len() > 1_000 && random.below(4) > 0) {
+            Some(before) => {
+                // Removed, inserted or changed, somewhere at the beginning and somewhere else.
+                let at = 100 + random.below(before.len() - 100);
+                let kept = (content.len() + random.below(2) * random.below(50)).min(at);
+                content.extend(&before[kept..at]);
+                content.extend(self.serial.to_le_bytes());
+                let removed = [8, random.below(3_000)][random.below(2)];
+                content.extend(&before[(at + removed).min(before.len())..]);
+            }
+            None => {
+                let mut rest = vec![0; [70_000, 300_000, 900_000][random.below(3)]];
+                blake3::Hasher::new().update(content).finalize_xof().fill(&mut rest);
+                content.extend(rest);
+            }
         }
     }
 

@@ -3,8 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::delta::Base;
+use crate::delta::Span;
 use crate::entry::Digest;
 use crate::message::Order;
+use crate::message::Part;
 use crate::path::RelPath;
 use crate::report::Listener;
 use crate::report::Phase;
@@ -14,18 +17,49 @@ fn path() -> impl Strategy<Value = RelPath> {
         .prop_filter_map("not a path", |bytes| RelPath::parse(&bytes).ok())
 }
 
+fn digest() -> impl Strategy<Value = Digest> {
+    any::<[u8; 32]>().prop_map(Digest)
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..3000)
+}
+
+fn base() -> impl Strategy<Value = Base> {
+    (path(), digest()).prop_map(|(path, digest)| Base { path, digest })
+}
+
+fn span() -> impl Strategy<Value = Span> {
+    (any::<u64>(), any::<u64>()).prop_map(|(from, length)| Span { from, length })
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    let differing = (base(), span(), bytes(), any::<u64>());
+    prop_oneof![
+        bytes().prop_map(Part::Sent),
+        (base(), span()).prop_map(|(base, span)| Part::Same { base, span }),
+        differing.prop_map(|(base, span, delta, size)| Part::Differing { base, span, delta, size }),
+    ]
+}
+
 fn to_side() -> impl Strategy<Value = ToSide> {
-    let digest = || any::<[u8; 32]>().prop_map(Digest);
     prop_oneof![
         digest().prop_map(|have| ToSide::Attach { have }),
         any::<u64>().prop_map(|token| ToSide::Look { token }),
-        (path(), digest(), any::<u64>()).prop_map(|(path, digest, offset)| ToSide::Read {
+        (path(), digest(), any::<u64>(), bytes()).prop_map(|(path, digest, offset, like)| ToSide::Read {
             path,
             digest,
-            offset
+            offset,
+            like
         }),
-        (digest(), any::<u64>(), prop::collection::vec(any::<u8>(), 0..3000), any::<bool>())
-            .prop_map(|(digest, offset, bytes, last)| ToSide::Store { digest, offset, bytes, last }),
+        (path(), digest(), any::<u64>()).prop_map(|(path, digest, from)| ToSide::Outline {
+            path,
+            digest,
+            from
+        }),
+        (base(), span()).prop_map(|(base, span)| ToSide::Sign { base, span }),
+        (digest(), any::<u64>(), part(), any::<bool>())
+            .prop_map(|(digest, offset, part, last)| ToSide::Store { digest, offset, part, last }),
         digest().prop_map(|digest| ToSide::Drop { digest }),
         (any::<u64>(), prop::collection::vec(path(), 0..5)).prop_map(|(batch, paths)| {
             let order = |path| Order { path: Some(path), expected: None, new: None };

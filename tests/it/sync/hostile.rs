@@ -9,10 +9,12 @@ use std::sync::atomic::Ordering;
 use bytes::BufMut as _;
 use bytes::BytesMut;
 use nexus::engine::memory::Program;
+use nexus_agent::delta::outline::Chain;
 use nexus_agent::disk::Identity;
 use nexus_agent::entry::Digest;
 use nexus_agent::entry::Target;
 use nexus_agent::message::FromSide;
+use nexus_agent::message::Piece;
 use nexus_agent::message::ToSide;
 use nexus_agent::path::RelPath;
 use nexus_agent::tree::Change;
@@ -75,7 +77,7 @@ fn side(said: FromSide) -> BytesMut {
 
 fn attached() -> BytesMut {
     let identity = Identity { device: 1, inode: 2, born: 3 };
-    side(FromSide::Attached { identity, anew: true, stored: Vec::new(), clock: 0 })
+    side(FromSide::Attached { identity, anew: true, stored: Vec::new(), begun: Vec::new(), clock: 0 })
 }
 
 fn changes(changes: Vec<Change>, more: bool) -> BytesMut {
@@ -215,11 +217,21 @@ async fn lengths_and_numbers_beyond_reason_are_refused() {
 async fn answers_to_nothing_and_out_of_order_end_the_connection() {
     let digest = Digest([7; 32]);
     let begin = || vec![attached(), changes(vec![put("", folder(vec![]))], false)];
-    let content = FromSide::Content { digest, offset: 0, bytes: vec![1; 1000], last: true };
+    let content = FromSide::Content { digest, offset: 0, piece: Piece::Whole(vec![1; 1000]) };
     let stored = FromSide::Stored { digest, bytes: 1 << 40, whole: true, problem: None };
-    let flood = FromSide::Content { digest, offset: 0, bytes: vec![1; 8 << 20], last: false };
+    let flood = FromSide::Content { digest, offset: 0, piece: Piece::Whole(vec![1; 8 << 20]) };
     for (what, said, error) in [
         ("a content nobody asked for", content, "what it was not asked"),
+        (
+            "an outline nobody asked for",
+            FromSide::Outlined { digest, from: 0, parts: vec![Chain([1; 32])] },
+            "what it was not asked",
+        ),
+        (
+            "a signature nobody asked for",
+            FromSide::Signed { digest, signature: vec![1; 100] },
+            "what it was not asked",
+        ),
         ("content gone that nobody asked for", FromSide::Gone { digest }, "what it was not asked"),
         ("more stored than was sent", stored, "what it was not asked"),
         ("much content at once", flood, "bytes of content at once"),
@@ -239,8 +251,8 @@ async fn answers_to_nothing_and_out_of_order_end_the_connection() {
                 nexus_agent::message::Outcome { path: Some(path("never/asked")), now: None, problem: None };
             Some(side(FromSide::Applied { batch: *batch, outcomes: vec![outcome] }))
         }
-        ToAgent::Side(ToSide::Store { digest, bytes, last, .. }) => {
-            let bytes = bytes.len() as u64;
+        ToAgent::Side(ToSide::Store { digest, part, last, .. }) => {
+            let bytes = part.size();
             Some(side(FromSide::Stored { digest: *digest, bytes, whole: *last, problem: None }))
         }
         _ => None,

@@ -4,21 +4,18 @@
 //! session believes are the same tree; a change is applied only where that tree still is what the order expects; what
 //! comes from the other side is bounded and verified before it is used.
 
-use std::collections::BTreeMap;
+mod contents;
+
 use std::collections::BTreeSet;
 use std::io;
-use std::io::Read as _;
-use std::io::Seek as _;
-use std::io::SeekFrom;
-use std::io::Write as _;
 use std::time::Duration;
+
+use contents::Contents;
 
 use crate::apply;
 use crate::apply::Batch;
 use crate::disk::At;
-use crate::disk::Content as _;
 use crate::disk::Disk;
-use crate::disk::Facts;
 use crate::disk::Identity;
 use crate::disk::Slot;
 use crate::entry::Digest;
@@ -30,7 +27,6 @@ use crate::look::LookError;
 use crate::look::Part;
 use crate::look::Seen;
 use crate::look::Sentry;
-use crate::message::CHUNK;
 use crate::message::FromSide;
 use crate::message::Order;
 use crate::message::Outcome;
@@ -46,8 +42,6 @@ use crate::tree::Tree;
 use crate::tree::diff;
 use crate::versions::Versions;
 
-/// Contents that may come in at the same time; one more ends the session.
-const INCOMING: usize = 64;
 /// Git holds this while it changes files, and has them all changed once it is gone.
 const GIT_LOCK: &[u8] = b".git/index.lock";
 /// How soon it is looked for again, and for how long: one that stays longer was left behind.
@@ -65,9 +59,7 @@ pub struct Replica<D: Disk, M> {
     /// What the session was told.
     told: Tree,
     attached: bool,
-    incoming: BTreeMap<Digest, Incoming<D::Writer>>,
-    reading: Option<Reading<D::Reader>>,
-    part: u64,
+    contents: Contents<D::Reader, D::Writer>,
     /// Looks that are answered once no file is left that is still being written.
     owed: Vec<u64>,
     /// Since when git has been changing files, and whether the session was told so.
@@ -75,24 +67,6 @@ pub struct Replica<D: Disk, M> {
     burst_told: bool,
     /// When something was last found to need another look, on the caller's clock.
     again: Option<Duration>,
-}
-
-/// A content that is coming in.
-#[derive(Debug)]
-struct Incoming<W> {
-    part: u64,
-    writer: W,
-    hasher: blake3::Hasher,
-    length: u64,
-}
-
-/// A file that is being read in parts.
-#[derive(Debug)]
-struct Reading<R> {
-    digest: Digest,
-    reader: R,
-    facts: Facts,
-    offset: u64,
 }
 
 /// The other side asked for something nobody asks for.
@@ -110,9 +84,7 @@ impl<D: Disk, M: Medium> Replica<D, M> {
             first: None,
             told: Tree::default(),
             attached: false,
-            incoming: BTreeMap::new(),
-            reading: None,
-            part: 1 << 32,
+            contents: Contents::default(),
             owed: Vec::new(),
             burst: None,
             burst_told: false,
@@ -164,9 +136,7 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         self.attached = false;
         self.burst_told = false;
         self.owed.clear();
-        self.reading = None;
-        let unfinished: Vec<_> = self.incoming.keys().copied().collect();
-        unfinished.iter().for_each(|digest| self.forget(digest));
+        self.contents.detach(&self.disk);
     }
 
     /// Looks where something may have changed and tells what has.
@@ -226,14 +196,24 @@ impl<D: Disk, M: Medium> Replica<D, M> {
                 self.owed.push(token);
                 self.look(Dirty::All, sentry, now, say);
             }
-            ToSide::Read { path, digest, offset } => {
-                say.push(self.read(&path, digest, offset).unwrap_or(FromSide::Gone { digest }));
+            ToSide::Outline { path, digest, from } => {
+                let outlined = self.contents.outline(&self.disk, self.look.tree(), &path, (digest, from));
+                say.push(outlined.unwrap_or(FromSide::Gone { digest }));
             }
-            ToSide::Store { digest, offset, bytes, last } => {
-                say.push(self.store(digest, offset, &bytes, last)?);
+            ToSide::Sign { base, span } => {
+                let signed = self.contents.sign(&self.disk, self.look.tree(), &base, span);
+                say.push(signed.unwrap_or(FromSide::Gone { digest: base.digest }));
+            }
+            ToSide::Read { path, digest, offset, like } => {
+                let read = self.contents.read(&self.disk, self.look.tree(), &path, (digest, offset), &like);
+                say.push(read.unwrap_or(FromSide::Gone { digest }));
+            }
+            ToSide::Store { digest, offset, part, last } => {
+                let tree = self.look.tree();
+                say.push(self.contents.store(&self.disk, tree, (digest, offset), part, last)?);
             }
             ToSide::Drop { digest } => {
-                self.forget(&digest);
+                self.contents.forget(&self.disk, &digest);
                 // Under the name of a content may be what it was exchanged for.
                 if !self.versions.claims(Slot::Whole(digest)) {
                     drop(self.disk.discard(Slot::Whole(digest)));
@@ -278,7 +258,8 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         };
         let stored = self.disk.slots().unwrap_or_default().into_iter().filter_map(whole).collect();
         self.attached = true;
-        say.push(FromSide::Attached { identity, anew, stored, clock: self.disk.now() });
+        let begun = self.contents.begun();
+        say.push(FromSide::Attached { identity, anew, stored, begun, clock: self.disk.now() });
         self.tell(true, say);
     }
 
@@ -324,100 +305,6 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         while let Some(changes) = pages.next() {
             say.push(FromSide::Changes { changes, more: pages.peek().is_some() });
         }
-    }
-
-    /// A part of a file, if the file still is what it was when it was looked at.
-    fn read(&mut self, path: &RelPath, digest: Digest, offset: u64) -> Option<FromSide> {
-        let fitting =
-            self.reading.take().filter(|reading| reading.digest == digest && reading.offset == offset);
-        let mut reading = match fitting {
-            Some(reading) => reading,
-            None => self.open(path, digest, offset)?,
-        };
-        let left = reading.facts.size.checked_sub(offset)?;
-        let mut bytes = vec![0; usize::try_from(left.min(CHUNK)).ok()?];
-        reading.reader.read_exact(&mut bytes).ok()?;
-        reading.offset += bytes.len() as u64;
-        let last = reading.offset == reading.facts.size;
-        if reading.reader.facts().ok()? != reading.facts {
-            return None;
-        }
-        if !last {
-            self.reading = Some(reading);
-        }
-        Some(FromSide::Content { digest, offset, bytes, last })
-    }
-
-    fn open(&self, path: &RelPath, digest: Digest, offset: u64) -> Option<Reading<D::Reader>> {
-        let Some(Item::File(file)) = self.look.tree().get(Some(path)) else { return None };
-        if file.digest != digest {
-            return None;
-        }
-        let (mut reader, facts) = self.disk.open(At::Path(path)).ok()?;
-        reader.seek(SeekFrom::Start(offset)).ok()?;
-        // Whoever receives it verifies the digest; this only spares them a file that has changed long ago.
-        (facts.size == file.size).then_some(Reading { digest, reader, facts, offset })
-    }
-
-    fn store(&mut self, digest: Digest, offset: u64, bytes: &[u8], last: bool) -> Result<FromSide, Nonsense> {
-        let stored = self.write(digest, offset, bytes, last)?;
-        let problem = stored.err().map(|error| {
-            self.forget(&digest);
-            Problem::from(&apply::Problem::from(error))
-        });
-        Ok(FromSide::Stored { digest, bytes: bytes.len() as u64, whole: last && problem.is_none(), problem })
-    }
-
-    fn write(
-        &mut self,
-        digest: Digest,
-        offset: u64,
-        bytes: &[u8],
-        last: bool,
-    ) -> Result<io::Result<()>, Nonsense> {
-        if offset == 0 {
-            self.forget(&digest);
-            if self.incoming.len() >= INCOMING {
-                return Err(Nonsense);
-            }
-            self.part += 1;
-            let writer = match self.disk.stage(self.part) {
-                Ok(writer) => writer,
-                Err(error) => return Ok(Err(error)),
-            };
-            self.incoming.insert(
-                digest,
-                Incoming { part: self.part, writer, hasher: blake3::Hasher::new(), length: 0 },
-            );
-        }
-        // A part of what was given up: the session hears that it is not there.
-        let Some(incoming) = self.incoming.get_mut(&digest).filter(|incoming| incoming.length == offset)
-        else {
-            return Ok(Err(io::Error::from(io::ErrorKind::NotFound)));
-        };
-        incoming.hasher.update(bytes);
-        incoming.length += bytes.len() as u64;
-        if let Err(error) = incoming.writer.write_all(bytes) {
-            return Ok(Err(error));
-        }
-        if !last {
-            return Ok(Ok(()));
-        }
-        let Some(incoming) = self.incoming.remove(&digest) else { return Err(Nonsense) };
-        let part = Slot::Part(incoming.part);
-        let stored = if Digest::from(incoming.hasher.finalize()) == digest {
-            self.disk.finish(incoming.writer, Slot::Whole(digest)).map(drop)
-        } else {
-            Err(io::Error::from(io::ErrorKind::InvalidData))
-        };
-        Ok(match stored {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                drop(self.disk.discard(part));
-                // It was there already, from a batch that could not use it.
-                if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
-            }
-        })
     }
 
     fn apply(
@@ -530,8 +417,7 @@ impl<D: Disk, M: Medium> Replica<D, M> {
     fn stage_empty(&mut self) -> io::Result<()> {
         let slot = Slot::Whole(blake3::hash(b"").into());
         if self.disk.stat(slot.into())?.is_none() {
-            self.part += 1;
-            let writer = self.disk.stage(self.part)?;
+            let writer = self.disk.stage(self.contents.free_part())?;
             self.disk.finish(writer, slot)?;
         }
         Ok(())
@@ -541,14 +427,6 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         let slot = Slot::Whole(blake3::hash(b"").into());
         if !self.versions.claims(slot) {
             drop(self.disk.discard(slot));
-        }
-    }
-
-    /// Gives up what is coming in; where it cannot be removed now it goes when the side is opened the next time.
-    fn forget(&mut self, digest: &Digest) {
-        if let Some(incoming) = self.incoming.remove(digest) {
-            drop(incoming.writer);
-            drop(self.disk.discard(Slot::Part(incoming.part)));
         }
     }
 }

@@ -1,15 +1,16 @@
 //! A session between two sides that are only trees: quick, and without anything a disk adds.
 
+mod fake;
+
 use std::collections::BTreeSet;
-use std::collections::VecDeque;
+
+use fake::Fake;
+use fake::contents;
 
 use super::decide::overlaps;
 use super::*;
 use crate::disk::sim::Random;
 use crate::message::CHUNK;
-use crate::message::Order;
-use crate::message::Outcome;
-use crate::message::Problem;
 use crate::tree::Directory;
 use crate::tree::File;
 use crate::tree::Item;
@@ -18,140 +19,6 @@ use crate::tree::diff;
 
 /// Nothing is held.
 const LIMITS: Limits = Limits { deletions: u64::MAX, half_of: u64::MAX, conflicts: usize::MAX, samples: 0 };
-
-/// A side that keeps its promises, and a person who edits there.
-#[derive(Default)]
-struct Fake {
-    number: u64,
-    clock: i64,
-    tree: Tree,
-    reported: Tree,
-    attached: bool,
-    stored: BTreeSet<Digest>,
-    /// Everything ever displaced by an order.
-    kept: BTreeSet<Digest>,
-    inbox: VecDeque<ToSide>,
-    outbox: VecDeque<FromSide>,
-}
-
-impl Fake {
-    fn new(number: u64) -> Self {
-        let root = Tree::with_root(Some(Item::Directory(Directory::empty())));
-        Self { number, tree: root, ..Self::default() }
-    }
-
-    fn set(&mut self, path: &RelPath, item: Option<Item>) {
-        drop(self.tree.apply(&[Change { path: Some(path.clone()), item }]));
-    }
-
-    /// Says nothing before it was asked who it is.
-    fn report(&mut self) {
-        if !self.attached {
-            return;
-        }
-        let changes = diff(&self.reported, &self.tree);
-        self.reported = self.tree.clone();
-        if !changes.is_empty() {
-            self.outbox.push_back(FromSide::Changes { changes, more: false });
-        }
-    }
-
-    fn step(&mut self) {
-        let Some(message) = self.inbox.pop_front() else { return };
-        let reply = match message {
-            ToSide::Attach { have } => {
-                self.attached = true;
-                let anew = have != self.reported.digest();
-                if anew {
-                    self.reported = Tree::default();
-                }
-                let identity = Identity { device: 1, inode: self.number, born: 1 };
-                let stored = self.stored.iter().copied().collect();
-                self.outbox.push_back(FromSide::Attached { identity, anew, stored, clock: self.clock });
-                let changes = diff(&self.reported, &self.tree);
-                self.reported = self.tree.clone();
-                FromSide::Changes { changes, more: false }
-            }
-            ToSide::Look { token } => {
-                self.report();
-                FromSide::Looked { token }
-            }
-            ToSide::Read { path, digest, offset } => match self.tree.get(Some(&path)) {
-                Some(Item::File(file)) if file.digest == digest => {
-                    let part = (file.size - offset).min(CHUNK);
-                    let bytes = vec![0; usize::try_from(part).unwrap()];
-                    FromSide::Content { digest, offset, bytes, last: offset + part == file.size }
-                }
-                _ => FromSide::Gone { digest },
-            },
-            ToSide::Store { digest, bytes, last, .. } => {
-                if last {
-                    self.stored.insert(digest);
-                }
-                FromSide::Stored { digest, bytes: bytes.len() as u64, whole: last, problem: None }
-            }
-            ToSide::Drop { digest } => {
-                self.stored.remove(&digest);
-                return;
-            }
-            ToSide::Apply { batch, orders } => {
-                let gone: BTreeSet<_> = orders
-                    .iter()
-                    .filter(|order| order.new.is_none())
-                    .filter_map(|order| order.expected)
-                    .collect();
-                let outcomes = orders.iter().map(|order| self.apply(order, &gone)).collect();
-                let moved: Vec<_> = orders.iter().filter_map(|order| order.new.as_ref()).collect();
-                for item in moved {
-                    contents(item).for_each(|digest| {
-                        self.stored.remove(&digest);
-                    });
-                }
-                FromSide::Applied { batch, outcomes }
-            }
-            ToSide::Sync { token } => FromSide::Synced { token },
-        };
-        self.outbox.push_back(reply);
-    }
-
-    fn apply(&mut self, order: &Order, gone: &BTreeSet<Digest>) -> Outcome {
-        let path = order.path.as_ref();
-        let before = self.tree.get(path).cloned();
-        let known = self.reported.get(path).cloned();
-        let as_expected = before.as_ref().map(Item::digest) == order.expected && before == known;
-        let here = order.new.as_ref().is_none_or(|new| {
-            let kept =
-                before.as_ref().map(|item| contents(item).collect::<BTreeSet<_>>()).unwrap_or_default();
-            gone.contains(&new.digest())
-                || contents(new).all(|digest| self.stored.contains(&digest) || kept.contains(&digest))
-        });
-        let change = Change { path: order.path.clone(), item: order.new.clone() };
-        let problem = if !as_expected {
-            Some("it changed meanwhile".to_owned())
-        } else if !here {
-            Some("its content is missing".to_owned())
-        } else {
-            before.iter().flat_map(contents).for_each(|digest| {
-                self.kept.insert(digest);
-            });
-            self.tree
-                .apply(std::slice::from_ref(&change))
-                .and_then(|()| self.reported.apply(&[change]))
-                .err()
-                .map(|error| error.to_string())
-        };
-        let now = self.reported.get(path).cloned();
-        Outcome { path: order.path.clone(), now, problem: problem.map(Problem::Other) }
-    }
-}
-
-fn contents(item: &Item) -> impl Iterator<Item = Digest> {
-    let files = item.walk(None).filter_map(|(_, item)| match item {
-        Item::File(file) if file.size > 0 => Some(file.digest),
-        _ => None,
-    });
-    files.collect::<Vec<_>>().into_iter()
-}
 
 struct World {
     random: Random,
