@@ -223,6 +223,41 @@ fn of_a_changed_file_only_what_is_different_goes_to_the_other_side() {
 }
 
 #[test]
+fn what_is_there_under_another_name_does_not_come_again() {
+    let mut pair = Pair::new();
+    let content = noise(10_000_000);
+    for (number, from) in Side::BOTH.into_iter().enumerate() {
+        let name = |what: &str| format!("{what}-{number}");
+        let there = |pair: &Pair, name: &str| fs::read(pair.path(from.other(), name)).unwrap() == content;
+        if number == 0 {
+            save(&pair, from, &name("big"), &content);
+            pair.flush();
+        } else {
+            fs::rename(pair.path(from, "again-0"), pair.path(from, &name("big"))).unwrap();
+            pair.flush();
+        }
+        pair.crossed = 0;
+        fs::create_dir(pair.path(from, &name("sub"))).unwrap();
+        let moved = format!("{}/moved", name("sub"));
+        fs::rename(pair.path(from, &name("big")), pair.path(from, &moved)).unwrap();
+        pair.flush();
+        assert!(there(&pair, &moved) && pair.read(from.other(), &name("big")).is_none());
+        fs::copy(pair.path(from, &moved), pair.path(from, &name("copy"))).unwrap();
+        pair.flush();
+        assert!(there(&pair, &name("copy")));
+        // The leaving and the coming, one after the other: it is in the version store meanwhile.
+        fs::remove_file(pair.path(from, &name("copy"))).unwrap();
+        fs::remove_dir_all(pair.path(from, &name("sub"))).unwrap();
+        pair.flush();
+        assert!(!pair.path(from.other(), &moved).exists());
+        save(&pair, from, &name("again"), &content);
+        pair.flush();
+        assert!(there(&pair, &name("again")));
+        assert_eq!(pair.crossed, 0, "{from}");
+    }
+}
+
+#[test]
 fn a_file_that_has_nothing_of_the_old_one_is_brought_whole() {
     let mut pair = Pair::new();
     save(&pair, Side::Alpha, "big", &noise(5_000_000));

@@ -20,6 +20,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::delta::outline::Chain;
 use crate::disk::At;
 use crate::disk::Disk;
 use crate::disk::Kind;
@@ -182,6 +183,8 @@ pub struct Look {
     known: HashMap<Stamp, Digest>,
     /// The inode of each directory, by a hash of its path: another one is another directory.
     inodes: HashMap<u64, u64>,
+    /// What is in the parts of the long files that were read, until somebody takes it.
+    outlines: Vec<(Digest, Vec<Chain>)>,
     /// The last look failed: what it was to show is still to be found.
     stale: bool,
 }
@@ -196,6 +199,7 @@ impl Look {
             pace: Pace::default(),
             known: HashMap::new(),
             inodes: HashMap::new(),
+            outlines: Vec::new(),
             stale: false,
         }
     }
@@ -228,6 +232,11 @@ impl Look {
     /// Takes the [`stamps`](Self::stamps) of an earlier time, for the first full look.
     pub fn recall(&mut self, stamps: impl IntoIterator<Item = (Stamp, Digest)>) {
         self.known.extend(stamps);
+    }
+
+    /// What is in the parts of the long files that were read since this was last asked.
+    pub(crate) fn take_outlines(&mut self) -> Vec<(Digest, Vec<Chain>)> {
+        std::mem::take(&mut self.outlines)
     }
 
     /// Takes what we put on the disk ourselves, with the stamps it got, so that the next look finds nothing new.

@@ -9,6 +9,8 @@
 use std::io;
 use std::io::Read as _;
 
+use crate::delta::outline::Chain;
+use crate::delta::outline::Outliner;
 use crate::disk::At;
 use crate::disk::Content as _;
 use crate::disk::Disk;
@@ -35,6 +37,8 @@ pub(super) enum Outcome {
     Taken {
         /// Without a stamp it has to be looked at again.
         file: File,
+        /// What is in its parts.
+        outline: Vec<Chain>,
         /// Whether it may still be being written, all its times notwithstanding.
         doubtful: bool,
     },
@@ -57,16 +61,18 @@ pub(super) fn read<D: Disk>(disk: &D, path: &RelPath, slack: i64) -> io::Result<
     if racy && facts.size > SHORT {
         return Ok(Outcome::Racy);
     }
-    let Some(digest) = hash::<D>(first, &facts)? else { return Ok(Outcome::Torn(facts)) };
+    let Some((digest, outline)) = hash::<D>(first, &facts)? else { return Ok(Outcome::Torn(facts)) };
     if racy {
         let (second, again) = disk.open(At::Path(path))?;
-        if again.stamp() != facts.stamp() || hash::<D>(second, &facts)? != Some(digest) {
+        if again.stamp() != facts.stamp()
+            || hash::<D>(second, &facts)?.is_none_or(|(other, _)| other != digest)
+        {
             return Ok(Outcome::Torn(facts));
         }
     }
     let stamp = if racy { Stamp::UNKNOWN } else { facts.stamp() };
     let file = File { modified: facts.modified, stamp, ..File::new(facts.size, facts.executable(), digest) };
-    Ok(Outcome::Taken { file, doubtful: facts.size > SHORT && is_recent(&facts, now, DOUBT) })
+    Ok(Outcome::Taken { file, outline, doubtful: facts.size > SHORT && is_recent(&facts, now, DOUBT) })
 }
 
 /// Whether it was touched no longer ago than this. A time far ahead is that of a clock that was set back: nothing gets
@@ -77,9 +83,9 @@ fn is_recent(facts: &Facts, now: i64, slack: i64) -> bool {
     age <= slack && age >= -AHEAD
 }
 
-/// The digest of all of it; `None` when it is not the same at the end as at the beginning.
-fn hash<D: Disk>(mut reader: D::Reader, facts: &Facts) -> io::Result<Option<Digest>> {
-    let mut hasher = blake3::Hasher::new();
+/// The digest of all of it, and what is in its parts; `None` when it is not the same at the end as at the beginning.
+fn hash<D: Disk>(mut reader: D::Reader, facts: &Facts) -> io::Result<Option<(Digest, Vec<Chain>)>> {
+    let mut hasher = Outliner::default();
     let mut buffer = vec![0; usize::try_from(facts.size + 1).unwrap_or(CHUNK).min(CHUNK)];
     let mut length = 0;
     loop {
@@ -97,5 +103,5 @@ fn hash<D: Disk>(mut reader: D::Reader, facts: &Facts) -> io::Result<Option<Dige
         }
     }
     let same = length == facts.size && reader.facts()?.stamp() == facts.stamp();
-    Ok(same.then(|| hasher.finalize().into()))
+    Ok(same.then(|| hasher.finish()))
 }

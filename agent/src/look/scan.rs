@@ -447,7 +447,8 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
         self.read += 1;
         let slack = i64::try_from(self.look.settings.slack.as_nanos()).unwrap_or(i64::MAX);
         match read::read(self.disk, path, slack) {
-            Ok(Outcome::Taken { file, doubtful }) => {
+            Ok(Outcome::Taken { file, outline, doubtful }) => {
+                self.look.outlines.extend((!outline.is_empty()).then_some((file.digest, outline)));
                 let racy = file.stamp == Stamp::UNKNOWN;
                 self.look.pace.read(path, stamp, file.size, false, racy, self.now);
                 if doubtful {

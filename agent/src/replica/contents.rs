@@ -24,6 +24,7 @@ use crate::disk::Disk;
 use crate::disk::Facts;
 use crate::disk::Slot;
 use crate::entry::Digest;
+use crate::log::Medium;
 use crate::message::CHUNK;
 use crate::message::FromSide;
 use crate::message::OUTLINED;
@@ -33,6 +34,7 @@ use crate::message::Problem;
 use crate::path::RelPath;
 use crate::tree::Item;
 use crate::tree::Tree;
+use crate::versions::Versions;
 
 /// Contents that may come in at the same time; one more ends the session.
 const INCOMING: usize = 64;
@@ -51,6 +53,13 @@ pub(super) struct Contents<R, W> {
     outlining: Option<(Reading<R>, Vec<Chain>)>,
     outlines: Outlines,
     part: u64,
+}
+
+/// What there is on this side.
+pub(super) struct Here<'a, D, M> {
+    pub(super) disk: &'a D,
+    pub(super) tree: &'a Tree,
+    pub(super) versions: &'a Versions<M>,
 }
 
 /// A content that is coming in.
@@ -88,6 +97,13 @@ impl<R, W> Default for Contents<R, W> {
 }
 
 impl<R: disk::Content, W: io::Write> Contents<R, W> {
+    /// Remembers what files were found to hold.
+    pub(super) fn outlined(&mut self, outlines: Vec<(Digest, Vec<Chain>)>) {
+        for (digest, parts) in outlines {
+            self.outlines.put(digest, parts);
+        }
+    }
+
     /// A number no part has.
     pub(super) fn free_part(&mut self) -> u64 {
         self.part += 1;
@@ -123,8 +139,7 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
     /// A part of a file, if the file still is what it was when it was looked at.
     pub(super) fn read(
         &mut self,
-        disk: &impl Disk<Reader = R, Writer = W>,
-        tree: &Tree,
+        here: &Here<'_, impl Disk<Reader = R, Writer = W>, impl Medium>,
         path: &RelPath,
         (digest, offset): (Digest, u64),
         like: &[u8],
@@ -133,7 +148,7 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
             self.reading.take().filter(|reading| reading.digest == digest && reading.offset == offset);
         let mut reading = match fitting {
             Some(reading) => reading,
-            None => open(disk, tree, path, digest, offset)?,
+            None => here.open(path, digest, offset)?,
         };
         let left = reading.facts.size.checked_sub(offset)?;
         let bytes = reading.take(left.min(CHUNK))?;
@@ -149,8 +164,7 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
     /// What is in the parts of a file from `from` on.
     pub(super) fn outline(
         &mut self,
-        disk: &impl Disk<Reader = R, Writer = W>,
-        tree: &Tree,
+        here: &Here<'_, impl Disk<Reader = R, Writer = W>, impl Medium>,
         path: &RelPath,
         (digest, from): (Digest, u64),
     ) -> Option<FromSide> {
@@ -167,7 +181,7 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
             Some(fitting) if fitting.1.len() == first => fitting,
             // Begun in the middle it would be another's: whoever asked starts over.
             _ if from > 0 => return None,
-            _ => (open(disk, tree, path, digest, 0)?, Vec::new()),
+            _ => (here.open(path, digest, 0)?, Vec::new()),
         };
         let until = reading.offset.saturating_add(OUTLINE_AT_ONCE).min(reading.facts.size);
         while reading.offset < until {
@@ -189,26 +203,26 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
     /// What helps to find a stretch of a file again.
     pub(super) fn sign(
         &mut self,
-        disk: &impl Disk<Reader = R, Writer = W>,
-        tree: &Tree,
+        here: &Here<'_, impl Disk<Reader = R, Writer = W>, impl Medium>,
         base: &Base,
         span: Span,
     ) -> Option<FromSide> {
-        let old = self.stretch(disk, tree, base, span).ok()?;
+        let old = self.stretch(here, base, span).ok()?;
         Some(FromSide::Signed { digest: base.digest, signature: rsync::sign(&old) })
     }
 
     /// A stretch of a file that stands here.
     fn stretch(
         &mut self,
-        disk: &impl Disk<Reader = R, Writer = W>,
-        tree: &Tree,
+        here: &Here<'_, impl Disk<Reader = R, Writer = W>, impl Medium>,
         base: &Base,
         span: Span,
     ) -> io::Result<Vec<u8>> {
         let length = span.bytes().ok_or(io::ErrorKind::InvalidInput)?;
         let known = self.base.take().filter(|known| known.digest == base.digest);
-        let known = known.or_else(|| open(disk, tree, &base.path, base.digest, 0));
+        let known = known
+            .or_else(|| here.open(&base.path, base.digest, 0))
+            .or_else(|| here.open_version(base.digest));
         let mut reading = known.ok_or(io::ErrorKind::NotFound)?;
         let mut bytes = vec![0; length];
         if reading.offset != span.from {
@@ -226,8 +240,7 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
     /// When no honest session would bring it.
     pub(super) fn store(
         &mut self,
-        disk: &impl Disk<Reader = R, Writer = W>,
-        tree: &Tree,
+        here: &Here<'_, impl Disk<Reader = R, Writer = W>, impl Medium>,
         (digest, offset): (Digest, u64),
         part: Part,
         last: bool,
@@ -237,12 +250,12 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
             return Err(Nonsense);
         }
         if offset == 0 {
-            self.forget(disk, &digest);
-            self.make_room(disk)?;
+            self.forget(here.disk, &digest);
+            self.make_room(here.disk)?;
         }
-        let stored = self.write(disk, tree, (digest, offset), part, last);
+        let stored = self.write(here, (digest, offset), part, last);
         let problem = stored.err().map(|error| {
-            self.forget(disk, &digest);
+            self.forget(here.disk, &digest);
             Problem::from(&apply::Problem::from(error))
         });
         Ok(FromSide::Stored { digest, bytes: size, whole: last && problem.is_none(), problem })
@@ -260,8 +273,7 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
 
     fn write(
         &mut self,
-        disk: &impl Disk<Reader = R, Writer = W>,
-        tree: &Tree,
+        here: &Here<'_, impl Disk<Reader = R, Writer = W>, impl Medium>,
         (digest, offset): (Digest, u64),
         part: Part,
         last: bool,
@@ -270,7 +282,7 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
             let part = self.free_part();
             let incoming = Incoming {
                 part,
-                writer: disk.stage(part)?,
+                writer: here.disk.stage(part)?,
                 hasher: Outliner::default(),
                 length: 0,
                 kept: false,
@@ -284,9 +296,9 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
         }
         let bytes = match part {
             Part::Sent(bytes) => bytes,
-            Part::Same { base, span } => self.stretch(disk, tree, &base, span)?,
+            Part::Same { base, span } => self.stretch(here, &base, span)?,
             Part::Differing { base, span, delta, size } => {
-                let old = self.stretch(disk, tree, &base, span)?;
+                let old = self.stretch(here, &base, span)?;
                 let size = usize::try_from(size).map_err(io::Error::other)?;
                 rsync::patch(&old, &delta, size).map_err(io::Error::other)?
             }
@@ -304,14 +316,14 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
         let (found, parts) = incoming.hasher.finish();
         let stored = if found == digest {
             self.outlines.put(digest, parts);
-            disk.finish(incoming.writer, Slot::Whole(digest)).map(drop)
+            here.disk.finish(incoming.writer, Slot::Whole(digest)).map(drop)
         } else {
             Err(io::Error::from(io::ErrorKind::InvalidData))
         };
         match stored {
             Ok(()) => Ok(()),
             Err(error) => {
-                drop(disk.discard(Slot::Part(incoming.part)));
+                drop(here.disk.discard(Slot::Part(incoming.part)));
                 // It was there already, from a batch that could not use it.
                 if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
             }
@@ -319,22 +331,26 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
     }
 }
 
-/// Opens a file from a byte on, if it is the one that was looked at.
-fn open<D: Disk>(
-    disk: &D,
-    tree: &Tree,
-    path: &RelPath,
-    digest: Digest,
-    offset: u64,
-) -> Option<Reading<D::Reader>> {
-    let Some(Item::File(file)) = tree.get(Some(path)) else { return None };
-    if file.digest != digest {
-        return None;
+impl<D: Disk, M: Medium> Here<'_, D, M> {
+    /// Opens a file from a byte on, if it is the one that was looked at.
+    fn open(&self, path: &RelPath, digest: Digest, offset: u64) -> Option<Reading<D::Reader>> {
+        let Some(Item::File(file)) = self.tree.get(Some(path)) else { return None };
+        if file.digest != digest {
+            return None;
+        }
+        let (mut reader, facts) = self.disk.open(At::Path(path)).ok()?;
+        reader.seek(SeekFrom::Start(offset)).ok()?;
+        // Whoever receives it verifies the digest; this only spares them a file that has changed long ago.
+        (facts.size == file.size).then_some(Reading { digest, reader, facts, offset })
     }
-    let (mut reader, facts) = disk.open(At::Path(path)).ok()?;
-    reader.seek(SeekFrom::Start(offset)).ok()?;
-    // Whoever receives it verifies the digest; this only spares them a file that has changed long ago.
-    (facts.size == file.size).then_some(Reading { digest, reader, facts, offset })
+
+    /// Opens a content that was displaced.
+    fn open_version(&self, digest: Digest) -> Option<Reading<D::Reader>> {
+        let kept = self.versions.all().rev().filter(|version| version.what.digest() == Some(digest));
+        let slot = kept.filter_map(|version| self.versions.place(version.id)).next()?;
+        let (reader, facts) = self.disk.open(At::Slot(slot)).ok()?;
+        Some(Reading { digest, reader, facts, offset: 0 })
+    }
 }
 
 impl<R: disk::Content> Reading<R> {

@@ -11,6 +11,7 @@ use std::io;
 use std::time::Duration;
 
 use contents::Contents;
+use contents::Here;
 
 use crate::apply;
 use crate::apply::Batch;
@@ -155,6 +156,7 @@ impl<D: Disk, M: Medium> Replica<D, M> {
             // Somebody waits for what is there now, finished or not.
             self.look.dirty(&self.disk, &mut Impatient(sentry), dirty, now)
         };
+        self.contents.outlined(self.look.take_outlines());
         self.seen(seen, say);
         if ongoing {
             let soon = now + GIT_AGAIN;
@@ -190,6 +192,7 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         now: Duration,
         say: &mut Vec<FromSide>,
     ) -> Result<(), Nonsense> {
+        let here = Here { disk: &self.disk, tree: self.look.tree(), versions: &self.versions };
         match message {
             ToSide::Attach { have } => self.attach(have, sentry, now, say),
             ToSide::Look { token } => {
@@ -197,20 +200,19 @@ impl<D: Disk, M: Medium> Replica<D, M> {
                 self.look(Dirty::All, sentry, now, say);
             }
             ToSide::Outline { path, digest, from } => {
-                let outlined = self.contents.outline(&self.disk, self.look.tree(), &path, (digest, from));
+                let outlined = self.contents.outline(&here, &path, (digest, from));
                 say.push(outlined.unwrap_or(FromSide::Gone { digest }));
             }
             ToSide::Sign { base, span } => {
-                let signed = self.contents.sign(&self.disk, self.look.tree(), &base, span);
+                let signed = self.contents.sign(&here, &base, span);
                 say.push(signed.unwrap_or(FromSide::Gone { digest: base.digest }));
             }
             ToSide::Read { path, digest, offset, like } => {
-                let read = self.contents.read(&self.disk, self.look.tree(), &path, (digest, offset), &like);
+                let read = self.contents.read(&here, &path, (digest, offset), &like);
                 say.push(read.unwrap_or(FromSide::Gone { digest }));
             }
             ToSide::Store { digest, offset, part, last } => {
-                let tree = self.look.tree();
-                say.push(self.contents.store(&self.disk, tree, (digest, offset), part, last)?);
+                say.push(self.contents.store(&here, (digest, offset), part, last)?);
             }
             ToSide::Drop { digest } => {
                 self.contents.forget(&self.disk, &digest);
@@ -248,6 +250,7 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         {
             return self.unavailable(error.to_string(), say);
         }
+        self.contents.outlined(self.look.take_outlines());
         let anew = have != self.told.digest();
         if anew {
             self.told = Tree::default();

@@ -9,6 +9,7 @@ mod arrival;
 mod batch;
 mod clock;
 mod decide;
+mod nearby;
 mod outcome;
 mod preview;
 mod queue;
@@ -25,6 +26,7 @@ use arrival::What;
 use batch::Batch;
 use batch::Half;
 use clock::Clock;
+use nearby::Removed;
 use queue::Queue;
 use status::Run;
 use trace::Memory;
@@ -111,6 +113,8 @@ struct Replica {
     stored: BTreeSet<Digest>,
     /// Contents it has the beginning of, on their way no more.
     halves: BTreeMap<Digest, Half>,
+    /// What was removed from it not long ago.
+    removed: Removed,
     /// Bytes sent to it and not stored yet.
     unstored: u64,
     /// What it was asked to read and has not answered yet, in order.

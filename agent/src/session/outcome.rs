@@ -9,6 +9,7 @@ use super::Event;
 use super::Instant;
 use super::Nonsense;
 use super::Recording;
+use super::Replica;
 use super::STALLED;
 use super::Session;
 use super::Sight;
@@ -39,7 +40,12 @@ impl Session {
         outcomes: &[Outcome],
         now: Instant,
     ) -> Result<(), Nonsense> {
-        let tree = &mut self.replica_mut(side).tree;
+        let Replica { tree, removed, .. } = self.replica_mut(side);
+        for outcome in outcomes.iter().filter(|outcome| outcome.now.is_none()) {
+            if let Some(gone) = tree.get(outcome.path.as_ref()) {
+                removed.note(outcome.path.as_ref(), gone);
+            }
+        }
         // Nothing where nothing was needs no directory around it.
         let news = outcomes
             .iter()

@@ -4,6 +4,7 @@ use super::Asked;
 use super::Event;
 use super::Instant;
 use super::Nonsense;
+use super::Replica;
 use super::Run;
 use super::STALLED;
 use super::Session;
@@ -15,6 +16,7 @@ use super::arrival::Next;
 use super::arrival::Question;
 use super::arrival::What;
 use super::batch::Batch;
+use super::nearby;
 use crate::delta::outline::Chain;
 use crate::entry::Digest;
 use crate::message::Piece;
@@ -143,14 +145,13 @@ impl Session {
     /// A part was stored of what is on its way no more.
     fn half(&mut self, side: Side, digest: Digest, bytes: u64, whole: bool, failed: bool) {
         let replica = self.replica_mut(side);
-        if whole {
-            replica.stored.insert(digest);
-        }
+        // What nobody has sent is not believed to be there.
         let Some(half) = replica.halves.get_mut(&digest) else { return };
         half.open = half.open.saturating_sub(1);
         half.stored = if failed { 0 } else { half.stored + bytes };
         if whole {
             replica.halves.remove(&digest);
+            replica.stored.insert(digest);
         }
     }
 
@@ -213,7 +214,9 @@ impl Session {
             let portion = portion
                 .or_else(|| large.then(|| queue.next_large(used)).flatten().map(|portion| (portion, true)));
             self.replica_mut(side).queue = queue;
-            let Some((portion, large)) = portion else { return };
+            let Some((mut portion, large)) = portion else { return };
+            let Replica { tree, removed, .. } = self.replica(side);
+            nearby::find(tree, removed, &mut portion.wanted);
             let told = self.told;
             self.replica_mut(side).run.get_or_insert_with(|| Run::since(told));
             for transition in &portion.transitions {

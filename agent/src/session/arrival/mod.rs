@@ -2,7 +2,8 @@
 //! Pure.
 //!
 //! A file the side has another version of is brought as what is different in it: both sides outline their versions; equal
-//! parts are copied over there, the others are looked for in a stretch around their place (see [`crate::delta`]). Whatever
+//! parts are copied over there, the others are looked for in a stretch around their place (see [`crate::delta`]). What the
+//! side has at another place is copied there as a whole. Whatever
 //! goes wrong on that way (the version changes meanwhile, something was a lie), the content is brought whole.
 
 use std::collections::VecDeque;
@@ -70,6 +71,8 @@ struct Parts {
     shifted: bool,
     /// So many parts in a row were not found again.
     poor: u32,
+    /// It is the same content at another place.
+    all: bool,
 }
 
 #[derive(Debug)]
@@ -131,6 +134,7 @@ impl Arrival {
     pub(super) fn new(wanted: Wanted, stored: u64, stale: u32) -> Self {
         let base = wanted.base.as_ref().filter(|base| base.size > 0);
         let way = match base.map(|base| base.size) {
+            Some(_) if base.is_some_and(|base| base.base.digest == wanted.digest) => Way::Parts(Parts::all()),
             Some(size) if wanted.size > WHOLE && size.max(wanted.size) <= OUTLINED_MAX => {
                 if size.min(wanted.size) > PART {
                     Way::Outlining(Default::default())
@@ -370,8 +374,16 @@ impl Wanted {
 }
 
 impl Parts {
+    /// Nothing is different.
+    fn all() -> Self {
+        Self { all: true, ..Self::default() }
+    }
+
     /// For how many bytes both versions are the same.
     fn equal_from(&self, offset: u64, size: u64) -> u64 {
+        if self.all {
+            return SPAN_MAX.min(size - offset);
+        }
         let first = usize::try_from(offset / PART).unwrap_or(usize::MAX);
         let [old, new] = self.outlines.each_ref().map(|parts| parts.get(first..).unwrap_or_default());
         let most = usize::try_from(SPAN_MAX / PART).unwrap_or(1);

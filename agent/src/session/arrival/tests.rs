@@ -71,6 +71,14 @@ fn equal_parts_stay_where_they_are_and_others_are_looked_for() {
 }
 
 #[test]
+fn what_is_there_under_another_name_is_copied() {
+    let base = Base { path: path("elsewhere"), digest: digest("new") };
+    let base = Some(Replaced { base, size: 2 * MIB + 5 });
+    let wanted = Wanted { path: path("f"), digest: digest("new"), size: 2 * MIB + 5, base };
+    assert_eq!(bring(&mut Arrival::new(wanted, 0, 0), true), [("same", MIB), ("same", MIB), ("same", 5)]);
+}
+
+#[test]
 fn what_is_not_found_again_is_not_looked_for_for_ever() {
     let parts: Vec<_> = (0..12).collect();
     let mut other = arrival(Some(3 * MIB), 3 * MIB);
