@@ -554,12 +554,24 @@ fn a_container_folder_that_was_replaced_is_filled_again() {
     assert_eq!((world.sides[0].tree.count(), world.sides[1].tree.count()), (4, 4));
 }
 
+/// In so many folders, so that no listing is long.
+const FOLDERS: u64 = 50;
+
+/// The path of one file of many.
+fn nth(number: u64) -> RelPath {
+    path(&format!("d{}/f{number}", number % FOLDERS))
+}
+
 /// A world whose host has so many files, with the limits that are in force by default.
 fn stocked(files: u64) -> World {
     let mut world = World::new(1, Mode::TwoWaySafe);
     world.session.settings.limits = Limits::default();
     for number in 0..files {
-        world.sides[0].set(&path(&format!("f{number}")), small(format!("content {number}").as_bytes()));
+        let file = nth(number);
+        if number < FOLDERS {
+            world.sides[0].set(&file.parent().unwrap(), Some(Item::Directory(Directory::empty())));
+        }
+        world.sides[0].set(&file, small(format!("content {number}").as_bytes()));
     }
     world.settle();
     world
@@ -595,7 +607,7 @@ fn sy09_a_slow_deletion_is_held_as_a_quick_one_is() {
         for from in [0, 1] {
             let mut world = stocked(files);
             for number in 0..files * 9 / 10 {
-                world.sides[from].set(&path(&format!("f{number}")), None);
+                world.sides[from].set(&nth(number), None);
                 pass(&mut world, pause);
             }
             let to = 1 - from;
@@ -621,7 +633,7 @@ fn sy09_a_slow_deletion_is_held_as_a_quick_one_is() {
 fn sy09_ordinary_deletions_flow() {
     let mut world = stocked(100);
     for number in 0..40 {
-        world.sides[0].set(&path(&format!("f{number}")), None);
+        world.sides[0].set(&nth(number), None);
         pass(&mut world, 100);
         assert_eq!(world.session.holds, [], "{number}");
     }
@@ -632,7 +644,7 @@ fn sy09_ordinary_deletions_flow() {
         for there in [false, true] {
             for number in 0..40 {
                 let content = small(format!("content {number}").as_bytes());
-                world.sides[1].set(&path(&format!("f{number}")), content.filter(|_| there));
+                world.sides[1].set(&nth(number), content.filter(|_| there));
             }
             pass(&mut world, 2_000);
             assert_eq!(world.session.holds, []);
@@ -657,7 +669,7 @@ fn sy09_ordinary_deletions_flow() {
 fn a_yes_lasts_until_all_it_was_said_to_is_gone() {
     let mut world = stocked(6_000);
     for number in 0..5_500 {
-        world.sides[0].set(&path(&format!("f{number}")), None);
+        world.sides[0].set(&nth(number), None);
     }
     pass(&mut world, 4_000);
     let key = world.session.holds[0].key;
