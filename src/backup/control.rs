@@ -454,6 +454,10 @@ impl Backups {
             known::save(&self.inner.home, &destination.name, &workspace.id, known.as_ref());
             outcomes.push(outcome);
         }
+        if snapshots.is_empty() {
+            // Two nodes that make a repository at once overwrite each other's `config`; what the one has written is lost then.
+            self.access(destination)?.open()?;
+        }
         let failed = outcomes.iter().any(|outcome| outcome.failure.is_some());
         // Nothing is forgotten while something could not be saved.
         if drop.is_empty() || failed {

@@ -1,14 +1,15 @@
 //! The objects of one destination: keys and bytes, in a bucket, a folder or memory.
 //!
 //! An upload is not believed: what was written is asked for again, its size at least, and its bytes where a whole
-//! backup hangs on it. Patience (time-outs, retries with growing waits) is one place's decision: here.
+//! backup hangs on it. What does not read back is taken away again, so that nobody finds half of it. Patience (time-outs,
+//! trying again with growing waits) is one place's decision: here. Each try is a request of its own, signed anew, because
+//! servers refuse signatures that are a quarter of an hour old.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use object_store::BackoffConfig;
 use object_store::ClientOptions;
 use object_store::ObjectStore;
 use object_store::ObjectStoreExt as _;
@@ -21,11 +22,14 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
+use tokio::time::Instant;
 
 use super::destination::Bucket;
 use super::destination::Place;
+use super::http::Doubtful;
 use super::trouble::Cause;
 use super::trouble::Trouble;
+use crate::base::backoff::Backoff;
 
 /// How long one thing may take at a server before it is a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +38,7 @@ pub struct Patience {
     pub connect: Duration,
     /// For one request with its body: a pack over a slow line.
     pub request: Duration,
-    /// For one request with all of its repetitions. The signature is made anew for each.
+    /// For one request with all of its repetitions.
     pub retries: Duration,
 }
 
@@ -48,12 +52,19 @@ impl Default for Patience {
     }
 }
 
+/// The first wait before something is tried again; doubles.
+const WAIT_FIRST: Duration = Duration::from_millis(500);
+/// The longest such wait.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
 /// The objects of one destination. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
     /// How a person calls the place.
     shown: String,
+    /// How long something is tried again.
+    retries: Duration,
 }
 
 /// An object as a list has it.
@@ -63,6 +74,12 @@ pub struct Listed {
     pub key: String,
     /// Its size.
     pub size: u64,
+}
+
+/// What makes us believe that an object was written.
+enum Proof {
+    Size(u64),
+    Content(Bytes),
 }
 
 impl Objects {
@@ -89,22 +106,44 @@ impl Objects {
             }
             Place::Bucket(bucket) => bucket_store(bucket, patience, &shown)?,
         };
-        Ok(Self { store, shown })
+        Ok(Self { store, shown, retries: patience.retries })
     }
 
     /// Objects in memory.
     pub fn memory() -> Self {
-        Self { store: Arc::new(InMemory::new()), shown: "memory".to_owned() }
+        Self { store: Arc::new(InMemory::new()), shown: "memory".to_owned(), retries: Duration::ZERO }
     }
 
     /// The same objects behind another store, for tests that put faults in between.
     pub fn through(&self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
-        Self { store: wrap(Arc::clone(&self.store)), shown: self.shown.clone() }
+        Self { store: wrap(Arc::clone(&self.store)), ..self.clone() }
     }
 
     /// How a person calls the place.
     pub fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// Does something, and again while what is the matter may pass.
+    async fn patiently<T, W: Future<Output = Result<T, Trouble>>>(
+        &self,
+        passes: impl Fn(Cause) -> bool,
+        work: impl Fn() -> W,
+    ) -> Result<T, Trouble> {
+        let begun = Instant::now();
+        let mut backoff = Backoff::new(WAIT_FIRST, WAIT_MAX);
+        loop {
+            let trouble = match work().await {
+                Ok(done) => return Ok(done),
+                Err(trouble) => trouble,
+            };
+            let wait = jitter(backoff.next());
+            if !passes(trouble.cause) || begun.elapsed() + wait > self.retries {
+                return Err(trouble);
+            }
+            tracing::debug!(error = %trouble, wait_ms = wait.as_millis(), "something at a destination is tried again");
+            tokio::time::sleep(wait).await;
+        }
     }
 
     /// Writes an object and makes sure of its size.
@@ -113,14 +152,7 @@ impl Objects {
     /// When it is not there afterwards as it should be.
     pub async fn put(&self, key: &str, pieces: Vec<Bytes>) -> Result<(), Trouble> {
         let size: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let path = path(key)?;
-        let payload: PutPayload = pieces.into_iter().collect();
-        self.store.put(&path, payload).await.map_err(|error| self.trouble(&error, "write", key))?;
-        match self.size(key).await? {
-            Some(stored) if stored == size => Ok(()),
-            Some(stored) => Err(self.damaged(key, format!("{size} bytes were sent, {stored} are there"))),
-            None => Err(self.damaged(key, "it is not there after it was written".to_owned())),
-        }
+        self.write(key, pieces.into_iter().collect(), &Proof::Size(size)).await
     }
 
     /// Writes an object and reads it back: for what a whole backup hangs on.
@@ -128,13 +160,41 @@ impl Objects {
     /// # Errors
     /// When it is not there afterwards, byte for byte.
     pub async fn put_proved(&self, key: &str, bytes: Bytes) -> Result<(), Trouble> {
+        self.write(key, PutPayload::from_bytes(bytes.clone()), &Proof::Content(bytes)).await
+    }
+
+    async fn write(&self, key: &str, payload: PutPayload, proof: &Proof) -> Result<(), Trouble> {
         let path = path(key)?;
-        let payload = PutPayload::from_bytes(bytes.clone());
-        self.store.put(&path, payload).await.map_err(|error| self.trouble(&error, "write", key))?;
-        if self.get(key).await? == bytes {
-            return Ok(());
+        let put = || async {
+            let put = self.store.put(&path, payload.clone()).await;
+            put.map_err(|error| self.trouble(&error, "write", key))?;
+            self.prove(key, proof).await
+        };
+        // A server that says yes and has not stored it may do so the next time.
+        let passes = |cause: Cause| cause.passes() || cause == Cause::Damaged;
+        let written = self.patiently(passes, put).await;
+        if written.as_ref().is_err_and(|trouble| trouble.cause == Cause::Damaged) {
+            // Where even that fails a verify names it.
+            let _gone = self.store.delete(&path).await;
         }
-        Err(self.damaged(key, "what was written reads back otherwise".to_owned()))
+        written
+    }
+
+    async fn prove(&self, key: &str, proof: &Proof) -> Result<(), Trouble> {
+        let not_there = || self.damaged(key, "it is not there after it was written".to_owned());
+        match proof {
+            Proof::Size(size) => match self.look(key).await? {
+                Some(stored) if stored == *size => Ok(()),
+                Some(stored) => Err(self.damaged(key, format!("{size} bytes were sent, {stored} are there"))),
+                None => Err(not_there()),
+            },
+            Proof::Content(bytes) => match self.fetch(key).await {
+                Ok(stored) if stored == *bytes => Ok(()),
+                Ok(_) => Err(self.damaged(key, "what was written reads back otherwise".to_owned())),
+                Err(trouble) if trouble.cause == Cause::Missing => Err(not_there()),
+                Err(trouble) => Err(trouble),
+            },
+        }
     }
 
     /// Reads an object.
@@ -142,6 +202,10 @@ impl Objects {
     /// # Errors
     /// When it cannot be read; [`Cause::Missing`] when there is none.
     pub async fn get(&self, key: &str) -> Result<Bytes, Trouble> {
+        self.patiently(Cause::passes, || self.fetch(key)).await
+    }
+
+    async fn fetch(&self, key: &str) -> Result<Bytes, Trouble> {
         let got = self.store.get(&path(key)?).await.map_err(|error| self.trouble(&error, "read", key))?;
         got.bytes().await.map_err(|error| self.trouble(&error, "read", key))
     }
@@ -163,12 +227,12 @@ impl Objects {
     /// # Errors
     /// When it cannot be read, or is shorter.
     pub async fn get_range(&self, key: &str, offset: u64, length: u64) -> Result<Bytes, Trouble> {
-        let range = offset..offset.saturating_add(length);
-        let bytes = self
-            .store
-            .get_range(&path(key)?, range)
-            .await
-            .map_err(|error| self.trouble(&error, "read", key))?;
+        let (range, path) = (offset..offset.saturating_add(length), path(key)?);
+        let fetch = || async {
+            let got = self.store.get_range(&path, range.clone()).await;
+            got.map_err(|error| self.trouble(&error, "read", key))
+        };
+        let bytes = self.patiently(Cause::passes, fetch).await?;
         if bytes.len() as u64 == length {
             return Ok(bytes);
         }
@@ -180,10 +244,25 @@ impl Objects {
     /// # Errors
     /// When that cannot be known.
     pub async fn size(&self, key: &str) -> Result<Option<u64>, Trouble> {
-        match self.store.head(&path(key)?).await {
-            Ok(meta) => Ok(Some(meta.size)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.trouble(&error, "look at", key)),
+        self.patiently(Cause::passes, || self.look(key)).await
+    }
+
+    async fn look(&self, key: &str) -> Result<Option<u64>, Trouble> {
+        let path = path(key)?;
+        let error = match self.store.head(&path).await {
+            Ok(meta) => return Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => self.trouble(&error, "look at", key),
+        };
+        if error.cause.passes() {
+            return Err(error);
+        }
+        // The answer to this question has no room for a reason; the answer to another one has.
+        match self.store.get_range(&path, 0..1).await {
+            Err(said) if !matches!(said, object_store::Error::NotFound { .. }) => {
+                Err(self.trouble(&said, "look at", key))
+            }
+            _ => Err(error),
         }
     }
 
@@ -193,19 +272,18 @@ impl Objects {
     /// When they cannot be listed.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Trouble> {
         let root = path(prefix)?;
-        let listed: Vec<_> =
-            self.store
-                .list(Some(&root))
-                .map_ok(|meta| {
-                    let below = meta.location.prefix_match(&root).map(|parts| {
-                        parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/")
-                    });
-                    Listed { key: below.unwrap_or_default(), size: meta.size }
-                })
-                .try_collect()
-                .await
-                .map_err(|error| self.trouble(&error, "list", prefix))?;
-        Ok(listed)
+        let listed = |meta: object_store::ObjectMeta| {
+            let below = meta
+                .location
+                .prefix_match(&root)
+                .map(|parts| parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/"));
+            Listed { key: below.unwrap_or_default(), size: meta.size }
+        };
+        let list = || async {
+            let all: Result<Vec<_>, _> = self.store.list(Some(&root)).map_ok(listed).try_collect().await;
+            all.map_err(|error| self.trouble(&error, "list", prefix))
+        };
+        self.patiently(Cause::passes, list).await
     }
 
     /// Removes an object; one that is not there is removed already.
@@ -213,10 +291,14 @@ impl Objects {
     /// # Errors
     /// When it stays.
     pub async fn delete(&self, key: &str) -> Result<(), Trouble> {
-        match self.store.delete(&path(key)?).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.trouble(&error, "remove", key)),
-        }
+        let path = path(key)?;
+        let remove = || async {
+            match self.store.delete(&path).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(self.trouble(&error, "remove", key)),
+            }
+        };
+        self.patiently(Cause::passes, remove).await
     }
 
     fn trouble(&self, error: &object_store::Error, verb: &str, key: &str) -> Trouble {
@@ -227,6 +309,12 @@ impl Objects {
     fn damaged(&self, key: &str, detail: String) -> Trouble {
         Trouble::new(Cause::Damaged, format!("trust `{key}` at {}", self.shown), detail)
     }
+}
+
+/// Between half of the wait and all of it, so that many who were refused at once do not come back at once.
+fn jitter(wait: Duration) -> Duration {
+    let chance = getrandom::u32().unwrap_or(u32::MAX);
+    wait.mul_f64(0.5 + 0.5 * f64::from(chance) / f64::from(u32::MAX))
 }
 
 fn path(key: &str) -> Result<Path, Trouble> {
@@ -243,18 +331,15 @@ fn bucket_store(bucket: &Bucket, patience: &Patience, shown: &str) -> Result<Arc
         .with_timeout(patience.request)
         .with_http1_only()
         .with_allow_http(bucket.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://")));
-    let backoff = BackoffConfig {
-        init_backoff: Duration::from_millis(500),
-        max_backoff: Duration::from_secs(20),
-        base: 2.0,
-    };
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&bucket.name)
         .with_region(&bucket.region)
         .with_access_key_id(&credentials.id)
         .with_secret_access_key(credentials.secret.reveal())
         .with_client_options(client)
-        .with_retry(RetryConfig { backoff, max_retries: 30, retry_timeout: patience.retries })
+        .with_http_connector(Doubtful::default())
+        // We do it ourselves: it would send the same signature again.
+        .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
         // A server that gets other bytes than we sent says so.
         .with_checksum_algorithm(Checksum::SHA256)
         // Too many servers answer yes to a condition they have not looked at.

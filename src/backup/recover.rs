@@ -183,7 +183,8 @@ impl Backups {
         };
         let repository = repository.ok_or_else(missing)?;
         let lock = Lock::take(&objects, &repository.master(), &self.inner().host, clock::now()).await?;
-        let job = Job { request, name, to, aside, snapshot, destination, directory };
+        let there = std::fs::symlink_metadata(&to).is_ok();
+        let job = Job { request, name, to, aside, snapshot, destination, directory, there };
         let work = async { Ok(blocking(move || Ok(job.run(repository))).await) };
         renewing(lock, work).await??
     }
@@ -225,6 +226,8 @@ struct Job {
     snapshot: Snapshot,
     destination: String,
     directory: PathBuf,
+    /// Whether the folder is there already, and its own.
+    there: bool,
 }
 
 /// A failure of one file: the disk's, or the destination's.
@@ -250,7 +253,7 @@ impl Bad {
 
 impl Job {
     fn run(self, repository: Repository) -> Result<Restored, Error> {
-        let there = std::fs::symlink_metadata(&self.to).is_ok();
+        let there = self.there;
         let empty = std::fs::read_dir(&self.to).is_ok_and(|mut entries| entries.next().is_none());
         if there && !empty && !self.request.merge {
             return Err(Error::NotEmpty { name: self.name });
@@ -292,6 +295,9 @@ impl Job {
             return Err(Error::Space { needed: self.snapshot.bytes, free });
         }
         let mut full = false;
+        if !self.request.dry_run {
+            target.sweep(None).map_err(disk)?;
+        }
         let root = reader.entries(&self.snapshot, &mut |entry| {
             let write = |content: &Content, file: &mut File| reader.content(content, file);
             self.put(entry, &mut target, &mut done, &write, &mut full);
@@ -352,7 +358,18 @@ impl Job {
             Err(error) => return done.failed.add(&shown, error.to_string()),
         };
         match action {
-            Action::Leave => return done.left += 1,
+            Action::Leave => {
+                done.left += 1;
+                if wanted.kind == Kind::Directory && !self.request.dry_run {
+                    // What cannot be swept is in nobody's way.
+                    let _swept = target.sweep(Some(&path));
+                    if !self.there {
+                        // Made by an earlier try, which did not come to its end.
+                        target.finish_later(&path, &wanted);
+                    }
+                }
+                return;
+            }
             Action::InTheWay => {
                 return done.failed.add(&shown, "something of another kind is there, and stays");
             }

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use nexus_agent::path::RelPath;
 use rustix::fs::AtFlags;
+use rustix::fs::Dir;
 use rustix::fs::FileType;
 use rustix::fs::Gid;
 use rustix::fs::Mode;
@@ -93,6 +94,11 @@ fn failed(doing: &'static str) -> impl Fn(rustix::io::Errno) -> Error {
     move |error| Error::Io { doing, source: error.into() }
 }
 
+/// What the name of a file begins with that is not whole yet.
+const HALF: &str = ".nexus-restore-";
+/// How many random characters follow.
+const HALF_RANDOM: usize = 10;
+
 /// Decides about a path. `found` is what stands there, without following a link.
 pub fn decide(wanted: &Wanted, found: Option<&Stat>, link: Option<&OsString>) -> Action {
     let Some(stat) = found else {
@@ -167,6 +173,34 @@ impl Target {
         Ok((path, action))
     }
 
+    /// Gives a directory its permissions and time when all is in it.
+    pub fn finish_later(&mut self, path: &RelPath, wanted: &Wanted) {
+        self.directories.push((path.clone(), wanted.clone()));
+    }
+
+    /// Removes what a restore that was killed has half written in a directory, `None` being the folder itself.
+    ///
+    /// # Errors
+    /// When the directory cannot be looked into.
+    pub fn sweep(&self, directory: Option<&RelPath>) -> Result<(), Error> {
+        let path = directory.map_or(Path::new("."), RelPath::as_path);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat2(&self.root, path, flags, Mode::empty(), beneath())
+            .map_err(failed("cannot open a directory"))?;
+        for entry in Dir::read_from(&fd).map_err(failed("cannot look into a directory"))? {
+            let entry = entry.map_err(failed("cannot look into a directory"))?;
+            let is_ours =
+                entry.file_name().to_bytes().strip_prefix(HALF.as_bytes()).is_some_and(|rest| {
+                    rest.len() == HALF_RANDOM && rest.iter().all(u8::is_ascii_alphanumeric)
+                });
+            if is_ours {
+                rustix::fs::unlinkat(&fd, entry.file_name(), AtFlags::empty())
+                    .map_err(failed("cannot remove what an earlier restore has left"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Does it. `write` gives a file's content.
     ///
     /// # Errors
@@ -185,7 +219,11 @@ impl Target {
                     rustix::fs::mkdirat(&parent, path.name(), Mode::from_bits_retain(0o700))
                         .map_err(failed("cannot make the directory"))?;
                     belong(&parent, path.name());
-                    self.directories.push((path.clone(), wanted.clone()));
+                    // What it is to be at once, as far as we can still write into it: we may never come to its end.
+                    let mode = Mode::from_bits_retain(wanted.mode.unwrap_or(0o755) & 0o1777 | 0o700);
+                    rustix::fs::chmodat(&parent, path.name(), mode, AtFlags::empty())
+                        .map_err(failed("cannot set the permissions"))?;
+                    self.finish_later(path, wanted);
                 }
                 Ok(())
             }
@@ -203,7 +241,7 @@ impl Target {
         write: impl FnOnce(&mut File) -> Result<(), E>,
     ) -> Result<(), E> {
         let parent = self.parent(path)?;
-        let name = format!(".nexus-restore-{}", ids::random(10));
+        let name = format!("{HALF}{}", ids::random(HALF_RANDOM));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&parent, &name, flags, Mode::from_bits_retain(0o600))
             .map_err(failed("cannot make a file"))?;
@@ -225,7 +263,7 @@ impl Target {
 
     fn link(&self, path: &RelPath, wanted: &Wanted, target: &OsString, action: Action) -> Result<(), Error> {
         let parent = self.parent(path)?;
-        let name = format!(".nexus-restore-{}", ids::random(10));
+        let name = format!("{HALF}{}", ids::random(HALF_RANDOM));
         rustix::fs::symlinkat(target.as_bytes(), &parent, &name).map_err(failed("cannot make a link"))?;
         belong(&parent, name.as_bytes());
         let done =

@@ -17,6 +17,8 @@ pub enum Cause {
     Unreachable,
     /// It did not answer in time.
     TimedOut,
+    /// The connection ended before the answer did.
+    CutOff,
     /// It asks for fewer requests.
     Busy,
     /// It fails by itself.
@@ -63,11 +65,17 @@ pub struct Trouble {
 }
 
 impl Cause {
+    /// Whether it may have passed in a moment.
+    pub fn passes(self) -> bool {
+        matches!(self, Self::Unreachable | Self::TimedOut | Self::CutOff | Self::Busy | Self::Broken)
+    }
+
     /// The word of the API for it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed_out",
+            Self::CutOff => "cut_off",
             Self::Busy => "busy",
             Self::Broken => "broken",
             Self::Unknown => "unknown_credentials",
@@ -91,6 +99,7 @@ impl Cause {
         match self {
             Self::Unreachable => "nothing answers there",
             Self::TimedOut => "it did not answer in time",
+            Self::CutOff => "the connection was cut off",
             Self::Busy => "it asks for fewer requests",
             Self::Broken => "the server fails by itself",
             Self::Unknown => "it does not know these credentials",
@@ -125,6 +134,7 @@ impl Explain for Trouble {
         match self.cause {
             Cause::Unreachable
             | Cause::TimedOut
+            | Cause::CutOff
             | Cause::Broken
             | Cause::Full
             | Cause::Clock
@@ -142,7 +152,7 @@ impl Explain for Trouble {
             Cause::Unreachable => {
                 "check `endpoint`, the network and whether the server runs; it is tried again by itself"
             }
-            Cause::TimedOut | Cause::Busy | Cause::Broken => {
+            Cause::TimedOut | Cause::CutOff | Cause::Busy | Cause::Broken => {
                 "it is tried again by itself; if it stays so, see the server"
             }
             Cause::Unknown => {
@@ -201,15 +211,14 @@ fn of_io(error: &std::io::Error) -> Option<Cause> {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Cause::Full,
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Cause::Denied,
         ErrorKind::TimedOut => Cause::TimedOut,
-        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset | ErrorKind::HostUnreachable => {
-            Cause::Unreachable
-        }
+        ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable => Cause::Unreachable,
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => Cause::CutOff,
         _ => return None,
     })
 }
 
 /// The codes of S3 servers, and the words of the client. The first that fits counts.
-const WORDS: [(&str, Cause); 34] = [
+const WORDS: [(&str, Cause); 40] = [
     ("RequestTimeTooSkewed", Cause::Clock),
     ("NoSuchBucket", Cause::NoBucket),
     ("ExpiredToken", Cause::Expired),
@@ -241,6 +250,12 @@ const WORDS: [(&str, Cause); 34] = [
     ("InternalError", Cause::Broken),
     ("500 Internal", Cause::Broken),
     ("502 Bad", Cause::Broken),
+    ("invalid list response", Cause::Broken),
+    ("missing from response", Cause::Broken),
+    ("connection closed before message completed", Cause::CutOff),
+    ("error decoding response body", Cause::CutOff),
+    ("request or response body error", Cause::CutOff),
+    ("Connection reset by peer", Cause::CutOff),
     ("dns error", Cause::Unreachable),
     ("error sending request", Cause::Unreachable),
     ("client error (Connect)", Cause::Unreachable),
@@ -258,7 +273,11 @@ fn detail(text: &str) -> String {
         Some(value)
     };
     let said = match (element("Code"), element("Message")) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
+        // The one answer whose message says less than what comes with it.
+        (Some(code), Some(message)) => match (element("RequestTime"), element("ServerTime")) {
+            (Some(ours), Some(theirs)) => format!("{code}: {message} Ours: {ours}, theirs: {theirs}"),
+            _ => format!("{code}: {message}"),
+        },
         (Some(code), None) => code.to_owned(),
         _ => text.split_whitespace().collect::<Vec<_>>().join(" "),
     };

@@ -11,6 +11,7 @@ mod api;
 mod appliance;
 mod backup;
 mod browser;
+mod chance;
 mod cli;
 mod compose;
 mod detect;

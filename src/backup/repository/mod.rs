@@ -206,6 +206,11 @@ impl Access {
             let detail = "there are data of a repository without its `config`";
             return Err(Trouble::new(Cause::Foreign, self.doing("make a repository"), detail));
         }
+        // Somebody was stopped between the key and the `config`. That key opens nothing, and whoever looks for the one that
+        // opens the repository would take it for that.
+        for listed in self.runtime.block_on(self.objects.list("keys"))? {
+            self.runtime.block_on(self.objects.delete(&format!("keys/{}", listed.key)))?;
+        }
         let mut keys = match self.load()? {
             Some(keys) => keys,
             None => Keys::random(),
@@ -240,7 +245,15 @@ impl Access {
             Some(master) => Credentials::Masterkey(master.reveal().clone()),
             None => Credentials::password(keys.password.reveal()),
         };
-        let inner = closed.open(&credentials).map_err(|error| self.trouble(&backend, "open", &error))?;
+        let inner = closed.open(&credentials).map_err(|error| {
+            let trouble = self.trouble(&backend, "open", &error);
+            if trouble.cause != Cause::Damaged {
+                return trouble;
+            }
+            // Opening decrypts the `config` and nothing else.
+            let detail = "its `config` was written with another key, or is damaged";
+            Trouble::new(Cause::WrongKey, trouble.doing, detail)
+        })?;
         let master = inner.key();
         Ok((Repository { inner, backend, shown: self.objects.shown().to_owned() }, master))
     }

@@ -217,6 +217,22 @@ async fn a_repository_made_elsewhere_opens_with_its_password_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_was_half_made_is_made_anew() {
+    blocking(|mut bench| {
+        bench.access.open_or_create(None).unwrap();
+        // As somebody leaves it who is stopped between the two.
+        std::fs::remove_file(bench.directory.path().join("repository/config")).unwrap();
+        bench.save("2026-01-01T12:00:00Z").unwrap();
+        let password = bench.access.load().unwrap().unwrap().password;
+        let keys = std::fs::read_dir(bench.directory.path().join("repository/keys")).unwrap().count();
+        assert_eq!(keys, 1, "one that opens nothing is in the way of the one that does");
+        bench.access.keys = bench.directory.path().join("other/x.json");
+        assert_eq!(bench.access.adopt(password).unwrap().snapshots().unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_stopped_lists_nothing() {
     blocking(|bench| {
         bench.save("2026-01-01T12:00:00Z").unwrap();

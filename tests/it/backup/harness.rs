@@ -26,6 +26,7 @@ use nexus::base::sealed::Sealed;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 
 use super::server::BUCKET;
 use super::server::KEY;
@@ -40,10 +41,12 @@ pub const PATIENCE: Patience = Patience {
 
 /// The backups of one node, in this process.
 pub struct Node {
-    root: TempDir,
+    root: PathBuf,
+    _temp: Option<TempDir>,
     pub backups: Backups,
     sources: watch::Sender<Vec<Workspace>>,
-    closing: CancellationToken,
+    /// Whatever still works ends with the node.
+    _closing: DropGuard,
 }
 
 impl Node {
@@ -57,9 +60,20 @@ impl Node {
         patience: Patience,
         passwords: BTreeMap<String, Sealed<String>>,
     ) -> Self {
-        let root = TempDir::new().unwrap();
-        let directory = root.path().join("projects");
-        std::fs::create_dir(&directory).unwrap();
+        let temp = TempDir::new().unwrap();
+        let node = Self::at(temp.path(), destinations, patience, passwords);
+        Self { _temp: Some(temp), ..node }
+    }
+
+    /// A node whose home and folders are there already, or are made.
+    pub fn at(
+        root: &Path,
+        destinations: Vec<Destination>,
+        patience: Patience,
+        passwords: BTreeMap<String, Sealed<String>>,
+    ) -> Self {
+        let directory = root.join("projects");
+        std::fs::create_dir_all(&directory).unwrap();
         let settings = backup::Settings {
             directory,
             destinations,
@@ -69,20 +83,25 @@ impl Node {
         };
         let (sources, known) = watch::channel(Vec::new());
         let closing = CancellationToken::new();
-        let home = Home::new(root.path().join("home"));
+        let home = Home::new(root.join("home"));
         let backups = Backups::new(settings, "node1".to_owned(), home, known, closing.clone());
-        Self { root, backups, sources, closing }
+        Self { root: root.to_owned(), _temp: None, backups, sources, _closing: closing.drop_guard() }
     }
 
     /// A folder of the watched directory.
     pub fn folder(&self, name: &str) -> PathBuf {
-        self.root.path().join("projects").join(name)
+        self.root.join("projects").join(name)
     }
 
     /// Makes a folder with everything that is hard to bring back, and a workspace of it.
     pub fn project(&self, name: &str) -> PathBuf {
+        hard(&self.folder(name));
+        self.workspace(name)
+    }
+
+    /// Makes a workspace of a folder that is there.
+    pub fn workspace(&self, name: &str) -> PathBuf {
         let folder = self.folder(name);
-        hard(&folder);
         self.sources.send_modify(|all| {
             let id = format!("id-{name}");
             all.push(Workspace { id, folder: name.to_owned(), path: folder.clone() });
@@ -130,12 +149,6 @@ impl Node {
     /// Nothing that is stored may be damaged or missing.
     pub async fn verify(&self, destination: &str) {
         assert_eq!(self.backups.verify(destination, true).await.unwrap(), Vec::<String>::new());
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.closing.cancel();
     }
 }
 

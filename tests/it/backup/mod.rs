@@ -2,6 +2,9 @@
 
 mod bucket;
 mod command;
+mod faults;
 mod harness;
+mod kill;
 mod proxy;
 mod server;
+mod together;

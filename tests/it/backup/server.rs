@@ -116,6 +116,13 @@ impl Restic {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Runs it and returns what it complained of; it must not succeed.
+    pub fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     fn output(&self, arguments: &[&str]) -> std::process::Output {
         Command::new(&self.program)
             .args(["--no-cache", "--repo", &self.repository])
