@@ -2,17 +2,15 @@
 //!
 //! Task: `control::Backups::follow_schedules` starts what is due. Reads: the workspaces there are. Publishes: how each
 //! destination is. Pure: `destination`, `schedule`, `retention`, `digest`, `trouble`. What touches the world: `walk` (a
-//! folder), `known` (what was written last), `objects` (a destination), `repository` (the incremental form, in restic's
-//! format), `restore` (a folder again).
-//! destination is. Pure: `destination`, `schedule`, `retention`, `trouble`. What touches the world: `walk` (a folder),
-//! `objects` (a destination; a bucket through `http`), `repository` (the incremental form, in restic's format), `restore` (a folder again).
+//! folder), `known` (what was written last), `objects` (a destination; a bucket through `http`), `repository` (the
+//! incremental form, in restic's format), `restore` (a folder again).
 
 pub mod control;
 pub mod destination;
 pub mod digest;
 pub mod error;
-pub mod known;
 pub mod http;
+pub mod known;
 pub mod objects;
 pub mod recover;
 pub mod repository;
