@@ -38,20 +38,24 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const DEBIAN: &str = "debian:trixie-slim";
 pub(crate) const NODE: &str = "nexus/runtime-node:0.1.0";
 
-/// The static agent, built once.
-fn agent() -> &'static Agent {
-    static AGENT: OnceLock<Agent> = OnceLock::new();
-    AGENT.get_or_init(|| {
-        #[expect(clippy::disallowed_methods, reason = "the test's own setting")]
+/// The static agent's binary, built once.
+pub(crate) fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
         let given = std::env::var_os("NEXUS_AGENT").map(PathBuf::from);
-        let binary = given.unwrap_or_else(|| {
+        given.unwrap_or_else(|| {
             let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/agent");
             let built = Command::new(script).output().unwrap();
             assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
             String::from_utf8(built.stdout).unwrap().trim().into()
-        });
-        Agent::load(&binary).unwrap()
+        })
     })
+}
+
+/// The same, as the node brings it into containers.
+fn agent() -> &'static Agent {
+    static AGENT: OnceLock<Agent> = OnceLock::new();
+    AGENT.get_or_init(|| Agent::load(binary()).unwrap())
 }
 
 /// One folder, one container, and the session between them. Takes everything away when dropped.

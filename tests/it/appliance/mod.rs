@@ -6,6 +6,7 @@ pub mod harness;
 mod hostile;
 mod kill;
 mod kinds;
+mod power;
 mod run;
 mod second_engine;
 mod sync;

@@ -12,7 +12,10 @@ use super::faults::Agent;
 use super::near::Near;
 use super::near::picture;
 use super::nightly_or;
+use super::races::contents;
+use super::races::inside;
 use crate::agent::Bench;
+use crate::agent::DEBIAN;
 use crate::agent::NODE;
 
 /// Saves a file as some program does.
@@ -71,7 +74,7 @@ const SAVES: [(&str, Save); 7] = [
 ];
 
 #[tokio::test]
-async fn every_way_of_saving_is_seen_from_either_side() {
+async fn sy15_every_way_of_saving_is_seen_from_either_side() {
     let agent = Agent::new("sy15");
     let mut near = Near::new(agent.program()).await;
     near.write("script.sh", b"first\n");
@@ -101,12 +104,13 @@ async fn every_way_of_saving_is_seen_from_either_side() {
     assert_eq!(picture(&near.at("")), picture(&agent.at("")));
 }
 
+fn git(folder: &Path, words: &[&str]) {
+    let done = Command::new("git").arg("-C").arg(folder).args(words).output().unwrap();
+    assert!(done.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
 #[tokio::test]
-async fn a_checkout_back_and_forth_is_followed() {
-    let git = |folder: &Path, words: &[&str]| {
-        let done = Command::new("git").arg("-C").arg(folder).args(words).output().unwrap();
-        assert!(done.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&done.stderr));
-    };
+async fn sy15_a_checkout_back_and_forth_is_followed() {
     let agent = Agent::new("checkout");
     let mut near = Near::new(agent.program()).await;
     let many = nightly_or(10_000, 200);
@@ -140,8 +144,110 @@ async fn a_checkout_back_and_forth_is_followed() {
     assert!(!agent.at(".git").exists());
 }
 
+/// The same in a container: `F` is the file, `T` what is to be in it.
+const INSIDE: [(&str, &str); 6] = [
+    ("in place", "echo $T > $F"),
+    ("vim, backupcopy=no", "mv $F $F~ && echo $T > $F && chmod --reference=$F~ $F && rm $F~"),
+    ("vim, backupcopy=yes", "cp -p $F $F~ && echo $T > $F && rm $F~"),
+    (
+        "JetBrains safe write",
+        "echo $T > ${F}___jb_tmp___ && chmod --reference=$F ${F}___jb_tmp___ && mv $F ${F}___jb_old___ && \
+         mv ${F}___jb_tmp___ $F && rm ${F}___jb_old___",
+    ),
+    ("rename over", "echo $T > $F.tmp && chmod --reference=$F $F.tmp && mv $F.tmp $F"),
+    ("sed -i", "sed -i 1c$T $F"),
+];
+
+/// Vim itself, where there is one.
+fn vim(path: &Path, text: &str) {
+    let edit = format!(":1s/.*/{text}/");
+    let done =
+        Command::new("vim").args(["-es", "-u", "NONE", "-N", "-c", &edit, "-c", ":wq"]).arg(path).status();
+    assert!(done.unwrap().success());
+}
+
+/// SY-15 with a container: whatever saves on the host is seen inside, and the other way round, without a conflict and with
+/// the file's mode.
 #[tokio::test]
-async fn an_installation_in_the_container_brings_back_its_lockfile_alone() {
+async fn sy15_editors_are_followed_into_a_container_and_out_of_it() {
+    let mut bench = Bench::new().await;
+    bench.write("script.sh", "first\n");
+    let here = bench.folder.path().join("src/script.sh");
+    fs::set_permissions(&here, fs::Permissions::from_mode(0o755)).unwrap();
+    bench.start(DEBIAN, &[], &["/nexus/nexus-agent", "static", "."]);
+    bench.ready().await;
+    bench.flush().await;
+    let mut saves: Vec<(&str, Save)> = SAVES.into();
+    if Command::new("vim").arg("--version").output().is_ok_and(|done| done.status.success()) {
+        saves.push(("vim itself", vim));
+    }
+    let seen = |bench: &Bench| {
+        bench.inside(&["sh", "-c", "cat /workspace/script.sh; echo; stat -c %a /workspace/script.sh"])
+    };
+    for round in 0..nightly_or(20, 2) {
+        for (name, save) in &saves {
+            let text = format!("host-{}-{round}", name.replace(|c: char| !c.is_alphanumeric(), "-"));
+            save(&here, &text);
+            let started = Instant::now();
+            // Never missing, never empty: what is read is the old or the new.
+            while seen(&bench).split_whitespace().ne([text.as_str(), "755"]) {
+                assert!(started.elapsed() < Duration::from_secs(10), "{name} {round}: {}", seen(&bench));
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        for (name, script) in INSIDE {
+            let text = format!("inside-{}-{round}", name.replace(|c: char| !c.is_alphanumeric(), "-"));
+            bench.inside(&["sh", "-c", &format!("F=/workspace/script.sh T={text}; {script}")]);
+            let started = Instant::now();
+            // Four programs one after the other are slower than an editor: it may be gone for a moment.
+            while fs::read_to_string(&here).unwrap_or_default().trim() != text {
+                assert!(started.elapsed() < Duration::from_secs(10), "{name} {round} was never seen");
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            println!("{name}: seen after {:?}", started.elapsed());
+            assert_eq!(fs::metadata(&here).unwrap().permissions().mode() & 0o777, 0o755, "{name} {round}");
+        }
+        let status = bench.until("a session", |status| status.session.is_some()).await;
+        assert_eq!(status.session.unwrap().conflicts, []);
+    }
+    bench.flush().await;
+    assert_eq!(inside(&bench), contents(&bench.folder.path().join("src")), "and nothing beside it");
+}
+
+/// SY-15 with a container: a branch is changed there and back on the host while a program edits inside.
+#[tokio::test]
+async fn sy15_a_checkout_is_followed_into_a_container() {
+    let mut bench = Bench::new().await;
+    let folder = bench.folder.path().join("src");
+    let many = nightly_or(2_000, 200);
+    bench.write("README", "first");
+    git(&folder, &["init", "--quiet"]);
+    for tag in ["one", "two"] {
+        (0..many).for_each(|number| {
+            bench.write(&format!("d{}/{number}", number % 20), &format!("{tag} {number}"))
+        });
+        bench.write(&format!("only-{tag}"), tag);
+        git(&folder, &["add", "--all"]);
+        git(&folder, &["-c", "user.name=x", "-c", "user.email=x@x", "commit", "--quiet", "--message", tag]);
+        git(&folder, &["branch", tag]);
+    }
+    bench.start(DEBIAN, &[], &["/nexus/nexus-agent", "static", "."]);
+    bench.ready().await;
+    for round in 0..nightly_or(20, 3) {
+        bench.inside(&["sh", "-c", &format!("echo {round} > /workspace/inside")]);
+        git(&folder, &["checkout", "--quiet", ["one", "two"][round % 2]]);
+        bench.flush().await;
+        let mut own = contents(&folder);
+        own.retain(|path, _| !path.starts_with(".git"));
+        assert!(inside(&bench) == own, "{round}");
+        assert_eq!(fs::read_to_string(folder.join("inside")).unwrap(), format!("{round}\n"));
+        let status = bench.until("a session", |status| status.session.is_some()).await;
+        assert_eq!(status.session.unwrap().conflicts, [], "{round}");
+    }
+}
+
+#[tokio::test]
+async fn sy15_an_installation_in_the_container_brings_back_its_lockfile_alone() {
     let there = Command::new("docker").args(["image", "inspect", NODE]).output().unwrap();
     if !there.status.success() {
         return;

@@ -30,7 +30,7 @@ use super::nightly_or;
 
 /// What a wire does once so many bytes have passed.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Fault {
+pub(super) enum Fault {
     /// It ends.
     Cut,
     /// Nothing comes any more, and nothing says so.
@@ -39,10 +39,14 @@ enum Fault {
     Flip,
     /// Somebody else's words come first.
     Banner,
+    /// Nothing comes for so long, and then it goes on.
+    Pause(Duration),
+    /// So many bytes come in a second, and no more.
+    Slow(usize),
 }
 
 /// The next connection's fault, and after how many bytes of the agent's it comes; those after it are good.
-type Plan = Arc<Mutex<Option<(Fault, usize)>>>;
+pub(super) type Plan = Arc<Mutex<Option<(Fault, usize)>>>;
 
 /// The real agent, in this process.
 pub(super) struct Agent {
@@ -73,18 +77,23 @@ impl Agent {
     }
 
     pub(super) fn program(&self) -> Program {
-        let (socket, plan) = (self.socket.clone(), Arc::clone(&self.plan));
-        Arc::new(move |_, _, io| {
-            let (socket, fault) = (socket.clone(), plan.lock().unwrap().take());
-            Box::pin(async move {
-                let address = SocketAddr::from_abstract_name(socket).unwrap();
-                let stream = std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
-                stream.set_nonblocking(true).unwrap();
-                drop(carry(io, UnixStream::from_std(stream).unwrap(), fault).await);
-                0
-            })
-        })
+        to_socket(self.socket.clone(), Arc::clone(&self.plan))
     }
+}
+
+/// What an engine runs to reach an agent that listens on this socket.
+pub(super) fn to_socket(socket: String, plan: Plan) -> Program {
+    Arc::new(move |_, _, io| {
+        let (socket, fault) = (socket.clone(), plan.lock().unwrap().take());
+        Box::pin(async move {
+            let address = SocketAddr::from_abstract_name(socket).unwrap();
+            // Nobody is there when it was killed: as when an engine cannot run anything in a container.
+            let Ok(stream) = std::os::unix::net::UnixStream::connect_addr(&address) else { return 1 };
+            stream.set_nonblocking(true).unwrap();
+            drop(carry(io, UnixStream::from_std(stream).unwrap(), fault).await);
+            0
+        })
+    })
 }
 
 impl Drop for Agent {
@@ -118,6 +127,17 @@ async fn carry(node: DuplexStream, agent: UnixStream, fault: Option<(Fault, usiz
                     Fault::Cut => return to_node.write_all(&buffer[..at]).await,
                     Fault::Stall => std::future::pending().await,
                     Fault::Flip => buffer[at] ^= 0x20,
+                    Fault::Pause(lasting) => tokio::time::sleep(lasting).await,
+                    Fault::Slow(bytes) => {
+                        let pace = |count: usize| Duration::from_secs_f64(count as f64 / bytes as f64);
+                        let mut count = count;
+                        while count > 0 {
+                            to_node.write_all(&buffer[..count]).await?;
+                            tokio::time::sleep(pace(count)).await;
+                            count = from_agent.read(&mut buffer).await?;
+                        }
+                        return Ok(());
+                    }
                     Fault::Banner => {}
                 }
                 to_node.write_all(&buffer[..count]).await?;
@@ -140,7 +160,7 @@ fn names(directory: &Path) -> BTreeSet<PathBuf> {
 /// SY-23: wherever in the agent's words a connection breaks, it is made again within ten seconds and both sides become
 /// equal; a change is never made twice and nothing of ours stays behind.
 #[tokio::test]
-async fn a_connection_that_breaks_anywhere_is_made_again_and_goes_on() {
+async fn sy23_a_connection_that_breaks_anywhere_is_made_again_and_goes_on() {
     let rounds: usize = nightly_or(1_000, 24);
     for fault in [Fault::Cut, Fault::Flip, Fault::Banner, Fault::Stall] {
         let agent = Agent::new(&format!("{fault:?}"));
@@ -168,5 +188,48 @@ async fn a_connection_that_breaks_anywhere_is_made_again_and_goes_on() {
         }
         let left = names(&near.home.path().join("stage"));
         assert!(left.iter().all(|name| !name.to_string_lossy().contains("part")), "{left:?}");
+    }
+}
+
+/// SY-24: the agent's words stop for a while, one way only, and come again: what they had to say arrives, over the same
+/// connection if it was short and over another one if it was not. Whoever wants something meanwhile is answered.
+#[tokio::test]
+async fn sy24_a_line_that_pauses_loses_nothing() {
+    let pauses = [1, 8, 30, 600].map(Duration::from_secs);
+    for pause in pauses.into_iter().take(nightly_or(4, 2)) {
+        let agent = Agent::new(&format!("sy24-{}", pause.as_secs()));
+        *agent.plan.lock().unwrap() = Some((Fault::Pause(pause), 2_000));
+        let mut near = Near::new(agent.program()).await;
+        near.write("host", &[b'h'; 100_000]);
+        fs::write(agent.at("inside"), [b'c'; 100_000]).unwrap();
+        let started = Instant::now();
+        near.connect();
+        let wishes = near.wishes();
+        let answered = tokio::time::timeout(Duration::from_secs(5), wishes.pause(true)).await;
+        answered.expect("it answers").unwrap();
+        wishes.pause(false).await.unwrap();
+        while picture(&near.at("")) != picture(&agent.at("")) {
+            assert!(started.elapsed() < Duration::from_secs(20), "{pause:?}: {:?}", started.elapsed());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        println!("{pause:?}: equal after {:?}", started.elapsed());
+    }
+}
+
+/// SY-24: on a slow line a message takes longer than anybody may be silent, and arrives.
+#[tokio::test]
+async fn sy24_a_slow_line_is_no_silent_one() {
+    let agent = Agent::new("sy24-slow");
+    *agent.plan.lock().unwrap() = Some((Fault::Slow(30_000), 0));
+    let mut near = Near::new(agent.program()).await;
+    let content: Vec<u8> = (0..300_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    fs::write(agent.at("inside"), &content).unwrap();
+    near.connect();
+    let started = Instant::now();
+    while fs::read(near.at("inside")).ok().as_ref() != Some(&content) {
+        assert!(started.elapsed() < Duration::from_secs(60), "it never arrives");
+        let status = near.until("a status", |_| true).await;
+        assert!(!matches!(status.link, nexus::sync::Link::Lost { .. }), "{:?}", status.link);
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

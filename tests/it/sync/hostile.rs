@@ -163,7 +163,7 @@ async fn refused(what: &str, answers: Arc<Answers>, error: &str) {
 }
 
 #[tokio::test]
-async fn paths_that_leave_the_folder_do_not_decode() {
+async fn sy25_paths_that_leave_the_folder_do_not_decode() {
     let honest = changes(vec![put("aa/bb", file(1, "x"))], false);
     for bad in ["/a/bb", "../bb", "aa/..", "aa//b", "a\0/bb"] {
         let forged = forged(&honest, b"aa/bb", bad.as_bytes());
@@ -177,7 +177,7 @@ async fn paths_that_leave_the_folder_do_not_decode() {
 }
 
 #[tokio::test]
-async fn what_lies_below_a_link_does_not_fit() {
+async fn sy25_what_lies_below_a_link_does_not_fit() {
     let root = put("", folder(vec![("d", link("../canary"))]));
     let said =
         vec![attached(), changes(vec![root], true), changes(vec![put("d/secret", file(1, "x"))], false)];
@@ -185,7 +185,7 @@ async fn what_lies_below_a_link_does_not_fit() {
 }
 
 #[tokio::test]
-async fn lengths_and_numbers_beyond_reason_are_refused() {
+async fn sy25_lengths_and_numbers_beyond_reason_are_refused() {
     let root = || put("", folder(vec![]));
     let endless = changes(vec![root(), put("big", file(1 << 63, "x"))], false);
     refused("a file of 2^63 bytes", at_once(vec![attached(), endless]), "9223372036854775808 bytes").await;
@@ -214,7 +214,7 @@ async fn lengths_and_numbers_beyond_reason_are_refused() {
 }
 
 #[tokio::test]
-async fn answers_to_nothing_and_out_of_order_end_the_connection() {
+async fn sy25_answers_to_nothing_and_out_of_order_end_the_connection() {
     let digest = Digest([7; 32]);
     let begin = || vec![attached(), changes(vec![put("", folder(vec![]))], false)];
     let content = FromSide::Content { digest, offset: 0, piece: Piece::Whole(vec![1; 1000]) };
@@ -261,7 +261,7 @@ async fn answers_to_nothing_and_out_of_order_end_the_connection() {
 }
 
 #[tokio::test]
-async fn another_protocol_is_named_before_anything_is_said() {
+async fn sy28_another_protocol_is_named_before_anything_is_said() {
     for protocol in [wire::PROTOCOL - 1, wire::PROTOCOL + 1] {
         let skewed: Program = Arc::new(move |_, _, io| {
             Box::pin(async move {
@@ -282,4 +282,33 @@ async fn another_protocol_is_named_before_anything_is_said() {
         let named = format!("(version 0.0.9) speaks protocol {protocol}, this one needs {}", wire::PROTOCOL);
         near.until("a refusal", |status| format!("{:?}", status.link).contains(&named)).await;
     }
+}
+
+/// One that greets well and then ends is called again less and less often, as one that cannot be reached at all.
+#[tokio::test]
+async fn sy25_an_agent_that_greets_and_hangs_up_is_not_called_all_the_time() {
+    let called = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&called);
+    let curt: Program = Arc::new(move |_, _, io| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            let (reader, mut writer) = tokio::io::split(io);
+            let mut hello = BytesMut::new();
+            wire::put_hello(&mut hello, &Hello::ours());
+            drop(writer.write_all(&hello).await);
+            drop(FrameReader::new(reader).hello().await);
+            0
+        })
+    });
+    let mut near = Near::new(curt).await;
+    near.write("own.txt", b"the host's");
+    near.connect();
+    let started = std::time::Instant::now();
+    while called.load(Ordering::SeqCst) < 9 {
+        near.until("another call", |_| true).await;
+        assert!(started.elapsed() < std::time::Duration::from_secs(20), "it is not called any more");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    // 10 ms, and each time twice as long: the ninth call comes after two and a half seconds.
+    assert!(started.elapsed() > std::time::Duration::from_secs(1), "{:?}", started.elapsed());
 }

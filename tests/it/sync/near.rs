@@ -35,12 +35,7 @@ impl Near {
     pub(super) async fn new(agent: Program) -> Self {
         let home = TempDir::new().unwrap();
         fs::create_dir(home.path().join("src")).unwrap();
-        let file = home.path().join("compose.yaml");
-        fs::write(&file, "services:\n  app: { image: x, container_name: app }\n").unwrap();
-        let engine = Arc::new(Memory::new(&["x"]));
-        let stack = Stack { project: "near".to_owned(), file, directory: home.path().to_owned() };
-        engine.up(&stack, tokio::sync::mpsc::channel(8).0).await.unwrap();
-        engine.program(ENDPOINT, agent);
+        let engine = engine_with(home.path(), agent).await;
         let tasks = TaskGroup::new("test", &CancellationToken::new());
         Self { home, settings: sync::Settings::default(), engine, tasks, handle: None }
     }
@@ -117,6 +112,11 @@ impl Near {
         fs::write(path, content).unwrap();
     }
 
+    /// What is known at the moment.
+    pub(super) fn status(&self) -> Status {
+        self.handle.as_ref().unwrap().status.borrow().clone()
+    }
+
     /// Waits until the status is as wished.
     pub(super) async fn until(&mut self, what: &str, wish: impl Fn(&Status) -> bool) -> Status {
         let status = &mut self.handle.as_mut().unwrap().status;
@@ -127,6 +127,17 @@ impl Near {
         drop(seen);
         panic!("{what} did not come: {:#?}", status.borrow().clone());
     }
+}
+
+/// An engine in memory with a container `app` whose agent is this.
+pub(super) async fn engine_with(home: &Path, agent: Program) -> Arc<Memory> {
+    let file = home.join("compose.yaml");
+    fs::write(&file, "services:\n  app: { image: x, container_name: app }\n").unwrap();
+    let engine = Arc::new(Memory::new(&["x"]));
+    let stack = Stack { project: "near".to_owned(), file, directory: home.to_owned() };
+    engine.up(&stack, tokio::sync::mpsc::channel(8).0).await.unwrap();
+    engine.program(ENDPOINT, agent);
+    engine
 }
 
 /// Everything below a directory: kind, mode and content, or a link's target. The agent's own directory is left out

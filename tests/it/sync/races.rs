@@ -21,7 +21,7 @@ const SITE: [&str; 3] = ["/nexus/nexus-agent", "static", "."];
 
 /// What the container's copy holds: contents by path. Versions wait in the staging area until they are moved to the
 /// store, which is on another mount; content that is half there, or whole and not in place, must not be left.
-fn inside(bench: &Bench) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn inside(bench: &Bench) -> BTreeMap<PathBuf, Vec<u8>> {
     let out = TempDir::new().unwrap();
     docker(&["cp", &format!("{}:/workspace", bench.name("app")), out.path().to_str().unwrap()]);
     let mut held = contents(&out.path().join("workspace"));
@@ -31,7 +31,7 @@ fn inside(bench: &Bench) -> BTreeMap<PathBuf, Vec<u8>> {
     held
 }
 
-fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     picture(folder).into_iter().map(|(path, (_, content))| (path, content)).collect()
 }
 
@@ -44,7 +44,7 @@ fn lost(status: &nexus::sync::Status) -> bool {
 }
 
 #[tokio::test]
-async fn a_frozen_container_is_noticed_and_caught_up_with() {
+async fn sy24_a_frozen_container_is_noticed_and_caught_up_with() {
     let mut bench = Bench::new().await;
     bench.write("file", "first");
     bench.start(DEBIAN, &[], &SITE);
@@ -69,7 +69,7 @@ async fn a_frozen_container_is_noticed_and_caught_up_with() {
 }
 
 #[tokio::test]
-async fn an_agent_killed_in_the_middle_of_much_goes_on_where_it_was() {
+async fn sy04_an_agent_killed_in_the_middle_of_much_goes_on_where_it_was() {
     let mut bench = Bench::new().await;
     bench.write("file", "first");
     bench.start(DEBIAN, &[], &SITE);
@@ -103,7 +103,7 @@ async fn an_agent_killed_in_the_middle_of_much_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_container_made_anew_over_another_volume_deletes_nothing() {
+async fn sy08_a_container_made_anew_over_another_volume_deletes_nothing() {
     let mut bench = Bench::new().await;
     (0..5).for_each(|number| bench.write(&format!("file{number}"), "x"));
     bench.start(DEBIAN, &[], &SITE);
@@ -145,7 +145,7 @@ async fn a_container_made_anew_over_another_volume_deletes_nothing() {
 }
 
 #[tokio::test]
-async fn directories_swapped_for_links_lead_nowhere() {
+async fn sy26_directories_swapped_for_links_lead_nowhere() {
     let mut bench = Bench::new().await;
     bench.write("d/file", "x");
     bench.write("still", "x");

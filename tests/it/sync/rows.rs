@@ -53,7 +53,7 @@ fn digest(content: &str) -> Digest {
 
 /// SY-03: edits meet edits, deletions and additions while nobody synchronises.
 #[tokio::test]
-async fn whatever_meets_while_apart_is_on_a_side_or_kept() {
+async fn sy03_whatever_meets_while_apart_is_on_a_side_or_kept() {
     let many = nightly_or(1_000, 15);
     let (agent, mut near) = pair("sy03").await;
     for number in 0..many {
@@ -105,7 +105,7 @@ async fn whatever_meets_while_apart_is_on_a_side_or_kept() {
 
 /// SY-07: the host's folder is unmounted, renamed away, or another stands in its place.
 #[tokio::test]
-async fn a_folder_that_vanishes_removes_nothing_and_comes_back() {
+async fn sy07_a_folder_that_vanishes_removes_nothing_and_comes_back() {
     let (agent, mut near) = pair("sy07").await;
     (0..5).for_each(|number| near.write(&format!("file {number}"), b"x"));
     near.connect();
@@ -136,7 +136,7 @@ async fn a_folder_that_vanishes_removes_nothing_and_comes_back() {
 
 /// SY-09: nearly all of a folder goes at once: that is held, the rest goes on, a yes lets it through.
 #[tokio::test]
-async fn a_mass_deletion_waits_for_a_yes() {
+async fn sy09_a_mass_deletion_waits_for_a_yes() {
     let (agent, mut near) = pair("sy09").await;
     (0..500).for_each(|number| near.write(&format!("many/{number}"), format!("{number}").as_bytes()));
     (0..5).for_each(|number| near.write(&format!("few/{number}"), b"x"));
@@ -160,9 +160,84 @@ async fn a_mass_deletion_waits_for_a_yes() {
     assert!(!agent.at("many").exists());
 }
 
+/// SY-09: the same folder removed file by file, as a slow program does: most of it is still there when it is held.
+#[tokio::test]
+async fn sy09_a_slow_deletion_waits_for_a_yes_too() {
+    let (agent, mut near) = pair("sy09-slow").await;
+    (0..100).for_each(|number| near.write(&format!("many/{number}"), format!("{number}").as_bytes()));
+    near.connect();
+    near.flush().await;
+    for number in 0..95 {
+        fs::remove_file(near.at(&format!("many/{number}"))).unwrap();
+        // Each by itself: the next goes once this one has gone, or is held.
+        let started = Instant::now();
+        let path = agent.at(&format!("many/{number}"));
+        let held = |near: &Near| near.status().session.is_some_and(|session| !session.holds.is_empty());
+        while path.exists() && !held(&near) {
+            assert!(started.elapsed() < Duration::from_secs(10), "{number} neither goes nor is held");
+            tokio::task::yield_now().await;
+        }
+    }
+    let held = |status: &nexus::sync::Status| {
+        status.session.as_ref().is_some_and(|session| !session.holds.is_empty())
+    };
+    let status = near.until("a hold", held).await;
+    assert_eq!(fs::read_dir(agent.at("many")).unwrap().count(), 50, "half of them may go");
+    let hold = &status.session.unwrap().holds[0];
+    assert!(near.wishes().approve(hold.key).await.unwrap());
+    near.settle().await;
+    assert_eq!(fs::read_dir(agent.at("many")).unwrap().count(), 5);
+}
+
+/// SY-08: what the node remembers is put back as it was some time ago. Nothing that was edited, added or removed since is
+/// done again or undone, with one exception: a file that was removed on both sides since, and came back on one of them
+/// with the very content it had then, looks like one that the other side has just removed. It goes, into the store.
+#[tokio::test]
+async fn sy08_an_old_memory_that_was_put_back_loses_nothing() {
+    let (agent, mut near) = pair("sy08-old").await;
+    (0..20).for_each(|number| near.write(&format!("file {number}"), format!("{number}").as_bytes()));
+    near.connect();
+    near.flush().await;
+    let (memory, saved) = (near.home.path().join("state/ancestor"), near.home.path().join("saved"));
+    for round in 0..nightly_or(20, 3) {
+        near.end().await;
+        fs::copy(&memory, &saved).unwrap();
+        near.connect();
+        near.write("file 1", format!("edited by the host, {round}").as_bytes());
+        save(&agent.at("file 2"), format!("edited inside, {round}").as_bytes());
+        near.write(&format!("added {round}"), b"added");
+        near.write("removed", b"as it was");
+        near.flush().await;
+        fs::remove_file(near.at("removed")).unwrap();
+        fs::remove_file(agent.at("file 3")).ok();
+        near.flush().await;
+        near.end().await;
+        let before = picture(&near.at(""));
+        assert_eq!(before, picture(&agent.at("")));
+        fs::copy(&saved, &memory).unwrap();
+        save(&agent.at(&format!("inside {round}")), b"while nobody looked");
+        near.write("file 3", b"3");
+        near.connect();
+        near.flush().await;
+        let after = picture(&near.at(""));
+        assert_eq!(after, picture(&agent.at("")), "{round}");
+        let known = Path::new("file 3");
+        for (path, was) in before.iter().filter(|(path, _)| path.as_path() != known) {
+            assert_eq!(after.get(path), Some(was), "{round}: {}", path.display());
+        }
+        assert!(after.contains_key(Path::new(&format!("inside {round}"))), "{round}");
+        // The exception, in the first round alone: after that nothing remembers it.
+        if !after.contains_key(known) {
+            assert!(contents(&agent, &near).await.contains(&digest("3")), "{round}: it is not in the store");
+            near.write("file 3", b"3");
+            near.flush().await;
+        }
+    }
+}
+
 /// SY-12: a bit of what is remembered is another: nothing is deleted, and both sides become equal again.
 #[tokio::test]
-async fn a_damaged_memory_deletes_nothing() {
+async fn sy12_a_damaged_memory_deletes_nothing() {
     let (agent, mut near) = pair("sy12").await;
     (0..5).for_each(|number| near.write(&format!("file {number}"), format!("{number}").as_bytes()));
     near.connect();
@@ -193,7 +268,7 @@ async fn a_damaged_memory_deletes_nothing() {
 /// writer is done, so a file that is read while its writer is kept waiting may arrive in part; what may never be is that
 /// two generations are mixed, or that the last one does not arrive.
 #[tokio::test]
-async fn two_generations_are_never_mixed_and_the_last_arrives() {
+async fn sy16_two_generations_are_never_mixed_and_the_last_arrives() {
     let (agent, mut near) = pair("sy16").await;
     near.write("0", b"");
     near.connect();
@@ -235,7 +310,7 @@ async fn two_generations_are_never_mixed_and_the_last_arrives() {
 
 /// SY-18: names that programs stumble over come through byte for byte, in both directions.
 #[tokio::test]
-async fn hostile_names_are_carried_byte_for_byte() {
+async fn sy18_hostile_names_are_carried_byte_for_byte() {
     let (agent, mut near) = pair("sy18").await;
     let mut names: Vec<Vec<u8>> = [
         &b"\xff\xfe"[..],
@@ -285,7 +360,7 @@ async fn hostile_names_are_carried_byte_for_byte() {
 
 /// SY-21: what is no file is neither opened nor followed, said, and not removed on either side.
 #[tokio::test]
-async fn what_is_no_file_is_left_alone_and_listed() {
+async fn sy21_what_is_no_file_is_left_alone_and_listed() {
     let (agent, mut near) = pair("sy21").await;
     near.write("file", b"x");
     let mut made = BTreeSet::new();
@@ -320,7 +395,7 @@ async fn what_is_no_file_is_left_alone_and_listed() {
 
 /// SY-27: what is not carried stays where it is although its parent goes on the other side, and that is said.
 #[tokio::test]
-async fn ignored_files_survive_their_parent() {
+async fn sy27_ignored_files_survive_their_parent() {
     let (agent, mut near) = pair("sy27").await;
     let many = nightly_or(50, 5);
     near.write("keep/me", b"x");
