@@ -583,6 +583,18 @@ fn while_machines_stop() {
     }
 }
 
+/// SY-05: machines that stop with whatever had not reached the disk, again and again, while people work. Nothing is
+/// remembered that would not last (the oracle asks at each record), and no machine takes the other's files with it: what
+/// a crash took from one side only comes back from the other.
+#[test]
+fn sy05_power_cuts_take_nothing_that_had_lasted() {
+    let weather = Weather { crash: 60, lost_events: 5, ..Weather::CALM };
+    for seed in 0..nightly_or(2_000, 60) {
+        run(seed, Mode::TwoWaySafe, weather, 1_500);
+        run(seed, Mode::TwoWayResolved, weather, 1_500);
+    }
+}
+
 #[test]
 fn in_a_storm() {
     for seed in seeds() {
