@@ -57,6 +57,7 @@ use crate::base::clock;
 use crate::base::files;
 use crate::base::home::Home;
 use crate::base::sealed::Sealed;
+use crate::base::tasks;
 
 /// The longest sleep between two looks at the schedules: clocks are set, machines sleep.
 const LOOK: Duration = Duration::from_secs(60);
@@ -490,12 +491,13 @@ impl Backups {
     }
 }
 
-/// Runs what blocks where it may.
+/// Runs what blocks where it may, and where nobody has to wait for it: the first backup of a folder begins while its
+/// workspace comes up.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
 ) -> Result<T, Trouble> {
-    let stopped = |_| Trouble::new(Cause::Stopped, "go on", "");
-    tokio::task::spawn_blocking(work).await.map_err(stopped)?
+    let stopped = || Trouble::new(Cause::Stopped, "go on", "");
+    tasks::aside("backup", work).await.ok_or_else(stopped)?
 }
 
 /// Renews the lock while work goes on, and gives it back.

@@ -3,8 +3,28 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::runtime;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// The least a thread can ask for: setpriority(2).
+const NICEST: i32 = 19;
+
+/// Runs what blocks and is in no hurry, on a thread of its own that gives way to everything else on the machine, as do
+/// the threads it starts. `None` when it panicked, or when there was no thread to be had.
+pub async fn aside<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, answer) = oneshot::channel();
+    let runtime = runtime::Handle::current();
+    let run = move || {
+        let _entered = runtime.enter();
+        // Of the calling thread alone, as Linux has it. Where that is forbidden it is no quicker than others.
+        let _allowed = rustix::process::setpriority_process(None, NICEST);
+        drop(done.send(work()));
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).ok()?;
+    answer.await.ok()
+}
 
 /// A set of named tasks with one cancellation token. Dropping the group aborts what still runs.
 pub struct TaskGroup {
@@ -78,6 +98,16 @@ impl TaskGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_runs_aside_gives_way_and_nobody_else_does() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let before = nice();
+        let seen = aside("test", move || (nice(), std::thread::spawn(nice).join().unwrap())).await;
+        assert_eq!(seen, Some((NICEST, NICEST)));
+        assert_eq!(nice(), before);
+        assert_eq!(aside("test", || panic!("as it may")).await, None::<()>);
+    }
 
     #[tokio::test]
     async fn closing_waits_for_tasks_that_watch_the_token() {
