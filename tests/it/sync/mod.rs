@@ -5,6 +5,7 @@
 
 mod editors;
 mod faults;
+mod full;
 mod hostile;
 mod kills;
 mod limits;
