@@ -47,6 +47,7 @@ use super::rest;
         rest::backup::run,
         rest::backup::snapshots,
         rest::backup::restore,
+        rest::backup::rebuild,
         rest::backup::verify,
         rest::backup::recovery,
         rest::tokens::list,

@@ -17,8 +17,6 @@ use futures::future::join_all;
 use futures::stream;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
-use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::sync::OwnedMutexGuard;
@@ -33,6 +31,7 @@ use super::known;
 use super::known::Known;
 use super::objects::Objects;
 use super::objects::Patience;
+use super::past;
 use super::repository::Access;
 use super::repository::Lock;
 use super::repository::RENEW;
@@ -46,6 +45,7 @@ use super::retention::Verdict;
 use super::schedule::Due;
 use super::schedule::MISSED_MAX;
 use super::schedule::Past;
+use super::state;
 use super::trouble::Cause;
 use super::trouble::Trouble;
 use super::walk;
@@ -54,10 +54,10 @@ use super::walk::Selection;
 use super::walk::Shared;
 use super::walk::Walk;
 use crate::base::clock;
-use crate::base::files;
 use crate::base::home::Home;
 use crate::base::sealed::Sealed;
 use crate::base::tasks;
+use crate::store::Store;
 
 /// The longest sleep between two looks at the schedules: clocks are set, machines sleep.
 const LOOK: Duration = Duration::from_secs(60);
@@ -151,6 +151,8 @@ impl Outcome {
 /// A workspace that is to be backed up, unless it is as it was.
 struct Job {
     workspace: Workspace,
+    /// The fingerprint of the node's own state, if it is that.
+    state: Option<String>,
     /// What there is to say of it, when nothing has changed.
     unchanged: Option<Outcome>,
 }
@@ -168,17 +170,6 @@ pub struct Run {
     pub forgotten: usize,
 }
 
-/// What of a destination's past is kept. Old nodes skip new fields; new ones read old files.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Kept {
-    #[serde(default)]
-    begun: Option<Timestamp>,
-    #[serde(default)]
-    succeeded: Option<Timestamp>,
-    #[serde(default)]
-    failures: u32,
-}
-
 /// The handle. Cheap to clone.
 #[derive(Clone)]
 pub struct Backups {
@@ -190,10 +181,13 @@ pub(super) struct Inner {
     pub(super) host: String,
     pub(super) home: Home,
     pub(super) runtime: Handle,
+    pub(super) store: Store,
     workspaces: watch::Receiver<Vec<Workspace>>,
     statuses: watch::Sender<Vec<Status>>,
     /// Held by whoever works at a destination.
     busy: BTreeMap<String, Arc<Mutex<()>>>,
+    /// Held by whoever writes the copy of the node's own state.
+    staging: Mutex<()>,
     closing: CancellationToken,
 }
 
@@ -203,6 +197,7 @@ impl Backups {
         settings: Settings,
         host: String,
         home: Home,
+        store: Store,
         workspaces: watch::Receiver<Vec<Workspace>>,
         closing: CancellationToken,
     ) -> Self {
@@ -211,7 +206,20 @@ impl Backups {
         let busy = settings.destinations.iter().map(|one| (one.name.clone(), Arc::default())).collect();
         let (statuses, _) = watch::channel(statuses);
         let runtime = Handle::current();
-        Self { inner: Arc::new(Inner { settings, host, home, runtime, workspaces, statuses, busy, closing }) }
+        Self {
+            inner: Arc::new(Inner {
+                settings,
+                host,
+                home,
+                runtime,
+                store,
+                workspaces,
+                statuses,
+                busy,
+                staging: Mutex::default(),
+                closing,
+            }),
+        }
     }
 
     pub(super) fn inner(&self) -> &Inner {
@@ -373,7 +381,7 @@ impl Backups {
             status.past.begun = Some(now);
             status.running = Some(Running { since: now, workspaces: (0, workspaces.len()), bytes: 0 });
         });
-        match self.save_all(destination, workspaces, now).await {
+        match self.save_all(destination, workspaces, folder.is_some(), now).await {
             Ok((outcomes, forgotten)) => (run.outcomes, run.forgotten) = (outcomes, forgotten),
             Err(trouble) => run.failure = Some(trouble),
         }
@@ -395,14 +403,20 @@ impl Backups {
         &self,
         destination: &Destination,
         workspaces: Vec<Workspace>,
+        alone: bool,
         now: Timestamp,
     ) -> Result<(Vec<Outcome>, usize), Trouble> {
         let access = self.access(destination)?;
-        let jobs = self.look(destination, workspaces).await?;
+        let mut jobs = self.look(destination, workspaces).await?;
+        // A run of one workspace says nothing about the others, and so nothing about the node.
+        if !alone {
+            jobs.push(self.look_at_state(destination).await?);
+        }
         let jobs = confirm(&access.objects, jobs).await?;
         if !jobs.is_empty() && jobs.iter().all(|job| job.unchanged.is_some()) {
             // No new snapshot, so none that the rules drop for it: there is nothing to open the repository for.
-            return Ok((jobs.into_iter().filter_map(|job| job.unchanged).collect(), 0));
+            let workspaces = jobs.into_iter().filter(|job| job.state.is_none());
+            return Ok((workspaces.filter_map(|job| job.unchanged).collect(), 0));
         }
         let opening = access.clone();
         let password = self.inner.settings.passwords.get(&destination.name).cloned();
@@ -419,11 +433,29 @@ impl Backups {
         blocking(move || {
             let job = |workspace: Workspace| {
                 let unchanged = unchanged(&workspace, &this.inner, &name);
-                Job { workspace, unchanged }
+                Job { workspace, state: None, unchanged }
             };
             Ok(workspaces.into_iter().map(job).collect())
         })
         .await
+    }
+
+    /// The node's own state as it is now, ready to be read; one destination after the other brings it up to date.
+    async fn look_at_state(&self, destination: &Destination) -> Result<Job, Trouble> {
+        let staged = {
+            let _alone = self.inner.staging.lock().await;
+            state::stage(&self.inner.store, &self.inner.home).await?
+        };
+        let known = known::load(&self.inner.home, &destination.name, state::ID);
+        let known = known.filter(|known| known.digest == staged.digest);
+        let unchanged = known.map(|known| Outcome {
+            folder: String::new(),
+            report: Report::default(),
+            saved: Some(Saved { snapshot: None, since: Some(known.snapshot), new: 0, changed: 0, stored: 0 }),
+            failure: None,
+        });
+        let workspace = Workspace { id: state::ID.to_owned(), folder: String::new(), path: staged.folder };
+        Ok(Job { workspace, state: Some(staged.digest), unchanged })
     }
 
     fn save_each(
@@ -434,17 +466,26 @@ impl Backups {
         now: Timestamp,
     ) -> Result<(Vec<Outcome>, usize), Trouble> {
         let snapshots = repository.snapshots()?;
-        let drop = dropped(destination, &snapshots, &self.inner.host, now);
+        let states = repository.states()?;
+        let ours = self.workspaces(None);
+        let drop = dropped(destination, &snapshots, &states, &ours, &self.inner.host, now);
         let writer = repository.writer()?;
         let read = Arc::new(AtomicU64::new(0));
         let mut outcomes = Vec::new();
-        for (done, Job { workspace, unchanged }) in jobs.into_iter().enumerate() {
+        for (done, Job { workspace, state, unchanged }) in jobs.into_iter().enumerate() {
             self.change(&destination.name, |status| {
                 if let Some(running) = &mut status.running {
                     running.workspaces.0 = done;
                     running.bytes = read.load(Ordering::Relaxed);
                 }
             });
+            if let Some(digest) = state {
+                if unchanged.is_none() {
+                    let known = state::save(&writer, &workspace.path, &digest, &self.inner.host, now)?;
+                    known::save(&self.inner.home, &destination.name, state::ID, known.as_ref());
+                }
+                continue;
+            }
             if let Some(unchanged) = unchanged {
                 outcomes.push(unchanged);
                 continue;
@@ -486,7 +527,7 @@ impl Backups {
             kept = (status.past != before).then_some(status.past);
         });
         if let Some(past) = kept {
-            keep(&self.inner.home, name, &past);
+            past::save(&self.inner.home, name, &past);
         }
     }
 }
@@ -573,7 +614,7 @@ fn save(
         // An unmounted disk looks like an empty folder.
         return Ok((failed("the folder is empty and was not before; is its disk mounted?".to_owned()), None));
     }
-    let subject = Subject { folder: &workspace.folder, id: &workspace.id, host: &inner.host, now };
+    let subject = Subject::workspace(&workspace.folder, &workspace.id, &inner.host, now);
     let (saved, digest) = writer.save(&subject, walk, Arc::clone(&report), Arc::clone(read))?;
     let report = walk::lock(&report).clone();
     let folder = workspace.folder.clone();
@@ -597,12 +638,24 @@ fn plan(workspace: &Workspace, selection: &Selection) -> Outcome {
     Outcome { folder: workspace.folder.clone(), report, saved: None, failure }
 }
 
-/// Snapshots of this node that the rules no longer keep; those of others are theirs.
-fn dropped(destination: &Destination, snapshots: &[Snapshot], host: &str, now: Timestamp) -> Vec<String> {
+/// Snapshots of this node that the rules no longer keep: those it took, and those another one took of a workspace that is
+/// ours now. All others are theirs.
+fn dropped(
+    destination: &Destination,
+    snapshots: &[Snapshot],
+    states: &[Snapshot],
+    known: &[Workspace],
+    host: &str,
+    now: Timestamp,
+) -> Vec<String> {
     let mut groups: BTreeMap<&str, Vec<retention::Snapshot>> = BTreeMap::new();
-    for one in snapshots.iter().filter(|one| one.host == host && one.workspace.is_some()) {
+    let inherited = |id: &String| known.iter().any(|workspace| workspace.id == *id);
+    let ours = snapshots
+        .iter()
+        .filter(|one| one.workspace.as_ref().is_some_and(|id| one.host == host || inherited(id)));
+    for one in ours.chain(states.iter().filter(|one| one.host == host)) {
         let snapshot = retention::Snapshot { id: one.id.clone(), time: one.time };
-        groups.entry(&one.folder).or_default().push(snapshot);
+        groups.entry(&one.path).or_default().push(snapshot);
     }
     let drop = |group: Vec<retention::Snapshot>| {
         let verdicts = retention::judge(&destination.keep, &group, &TimeZone::UTC, now);
@@ -612,33 +665,16 @@ fn dropped(destination: &Destination, snapshots: &[Snapshot], host: &str, now: T
     groups.into_values().flat_map(drop).collect()
 }
 
-fn past_file(home: &Home, name: &str) -> PathBuf {
-    home.backup().join("past").join(format!("{name}.json"))
-}
-
 fn first_status(destination: &Destination, home: &Home) -> Status {
-    let text = std::fs::read(past_file(home, &destination.name)).unwrap_or_default();
-    // What cannot be read is not known: then there is one backup more.
-    let kept: Kept = serde_json::from_slice(&text).unwrap_or_default();
     Status {
         name: destination.name.clone(),
         place: destination.place.to_string(),
         form: destination.form,
-        past: Past { begun: kept.begun, succeeded: kept.succeeded, failures: kept.failures },
+        past: past::load(home, &destination.name),
         failure: None,
         next: None,
         alert: false,
         running: None,
-    }
-}
-
-fn keep(home: &Home, name: &str, past: &Past) {
-    let path = past_file(home, name);
-    let kept = Kept { begun: past.begun, succeeded: past.succeeded, failures: past.failures };
-    let text = serde_json::to_vec(&kept).expect("times become JSON");
-    let directory = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    if let Err(error) = directory.and_then(|()| files::replace(&path, &text)) {
-        tracing::warn!(error = %error, "what was backed up when could not be kept");
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::trouble::Trouble;
 use crate::base::fault;
 use crate::base::fault::Explain;
+use crate::store;
 
 /// Why something asked of backups was not done.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,15 @@ pub enum Error {
         /// Where.
         destination: String,
     },
+    /// No destination holds the state of a node.
+    #[error("there is no node's state at `{}`", destinations.join("`, `"))]
+    NoState {
+        /// Those that were looked at.
+        destinations: Vec<String>,
+    },
+    /// A node's state.
+    #[error("the node's state cannot be read or written")]
+    Store(#[source] store::Error),
     /// A time that is none.
     #[error("`{text}` is no point in time")]
     Time {
@@ -77,9 +87,11 @@ pub enum Error {
 impl Explain for Error {
     fn kind(&self) -> fault::Kind {
         match self {
-            Self::NoDestination { .. } | Self::NoWorkspace { .. } | Self::NoSnapshot { .. } => {
-                fault::Kind::NotFound
-            }
+            Self::NoDestination { .. }
+            | Self::NoWorkspace { .. }
+            | Self::NoSnapshot { .. }
+            | Self::NoState { .. } => fault::Kind::NotFound,
+            Self::Store(error) => error.kind(),
             Self::Time { .. } | Self::Name { .. } => fault::Kind::Invalid,
             Self::NotEmpty { .. } => fault::Kind::Conflict,
             Self::Space { .. } | Self::Folder { .. } | Self::Closing => fault::Kind::Unavailable,
@@ -95,6 +107,11 @@ impl Explain for Error {
             Self::NoDestination { known, .. } => Some(format!("there is `{}`", known.join("`, `"))),
             Self::NoWorkspace { .. } => Some("see `nexus workspace list`".to_owned()),
             Self::NoSnapshot { .. } => Some("see `nexus backup list`".to_owned()),
+            Self::NoState { .. } => Some(
+                "each backup of all workspaces keeps it: see `nexus backup list` for workspaces that can be restored one by one"
+                    .to_owned(),
+            ),
+            Self::Store(error) => error.hint(),
             Self::Time { .. } => {
                 Some("write `2024-01-15 10:30:00` (UTC) or `2024-01-15T10:30:00+01:00`".to_owned())
             }

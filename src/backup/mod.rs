@@ -2,8 +2,9 @@
 //!
 //! Task: `control::Backups::follow_schedules` starts what is due. Reads: the workspaces there are. Publishes: how each
 //! destination is. Pure: `destination`, `schedule`, `retention`, `digest`, `trouble`. What touches the world: `walk` (a
-//! folder), `known` (what was written last), `objects` (a destination; a bucket through `http`), `repository` (the
-//! incremental form, in restic's format), `restore` (a folder again).
+//! folder), `known` (what was written last), `past` (what happened), `objects` (a destination; a bucket through `http`), `repository` (the
+//! incremental form, in restic's format), `restore` (a folder again), `state` (the node's own), `rebuild` (a lost node's
+//! workspaces again).
 
 pub mod control;
 pub mod destination;
@@ -12,11 +13,14 @@ pub mod error;
 pub mod http;
 pub mod known;
 pub mod objects;
+pub mod past;
+pub mod rebuild;
 pub mod recover;
 pub mod repository;
 pub mod restore;
 pub mod retention;
 pub mod schedule;
+pub mod state;
 pub mod trouble;
 pub mod walk;
 

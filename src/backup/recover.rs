@@ -211,7 +211,7 @@ impl Backups {
         }))
     }
 
-    fn opening(&self, name: &str) -> Result<(Access, Option<Sealed<String>>), Error> {
+    pub(super) fn opening(&self, name: &str) -> Result<(Access, Option<Sealed<String>>), Error> {
         let destination = self.destination(name)?;
         Ok((self.access(destination)?, self.inner().settings.passwords.get(name).cloned()))
     }

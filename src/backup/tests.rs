@@ -15,6 +15,7 @@ use super::objects::Patience;
 use super::walk::Selection;
 use super::*;
 use crate::base::home::Home;
+use crate::store::Store;
 
 /// How long anything may take before a test says it hangs.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -52,7 +53,9 @@ fn bench(form: &str) -> Bench {
     std::fs::write(path.join("README"), "read me").unwrap();
     let workspace = Workspace { id: "ws1".to_owned(), folder: "shop".to_owned(), path };
     let (workspaces, known) = watch::channel(vec![workspace]);
-    let backups = Backups::new(settings, "node1".to_owned(), home, known, CancellationToken::new());
+    std::fs::create_dir_all(home.root()).unwrap();
+    let store = Store::open(&home.database()).unwrap();
+    let backups = Backups::new(settings, "node1".to_owned(), home, store, known, CancellationToken::new());
     Bench { directory, backups, _workspaces: workspaces }
 }
 

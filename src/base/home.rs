@@ -29,6 +29,11 @@ impl Home {
         self.root.join("nexus.db")
     }
 
+    /// The node's own settings, which its owner writes.
+    pub fn configuration(&self) -> PathBuf {
+        self.root.join("config.yaml")
+    }
+
     /// The socket the command line talks to; mode 0600, so that file permission is the authentication.
     pub fn socket(&self) -> PathBuf {
         self.root.join("nexus.sock")

@@ -30,6 +30,7 @@ pub enum BackupCommand {
     Run(RunArguments),
     List(ListArguments),
     Restore(RestoreArguments),
+    Rebuild(RebuildArguments),
     Verify(VerifyArguments),
     Recovery(RecoveryArguments),
 }
@@ -91,6 +92,23 @@ pub struct RestoreArguments {
     yes: bool,
 }
 
+/// Bring back every workspace of a lost node, on this one
+///
+/// For a new machine: say where the backups are and give the recovery password (`NEXUS_BACKUP_<NAME>_PASSWORD`), then run
+/// this. Workspaces that are there already are left alone.
+#[derive(Debug, Args)]
+pub struct RebuildArguments {
+    /// From this destination
+    #[arg(long)]
+    destination: Option<String>,
+    /// Only show the plan
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
 /// Prove that what is stored is whole
 #[derive(Debug, Args)]
 pub struct VerifyArguments {
@@ -115,6 +133,7 @@ pub async fn run(context: &mut Context, command: BackupCommand) -> Result<ExitCo
         BackupCommand::Run(arguments) => back_up(context, arguments).await,
         BackupCommand::List(arguments) => list(context, &arguments).await,
         BackupCommand::Restore(arguments) => restore(context, arguments).await,
+        BackupCommand::Rebuild(arguments) => rebuild(context, arguments).await,
         BackupCommand::Verify(arguments) => verify(context, arguments).await,
         BackupCommand::Recovery(arguments) => recovery(context, &arguments).await,
     }
@@ -265,7 +284,7 @@ async fn restore(context: &mut Context, arguments: RestoreArguments) -> Result<E
         return Ok(ExitCode::SUCCESS);
     }
     if !arguments.yes {
-        ask(context, &plan)?;
+        ask(context, &sentence(&plan, "would be"))?;
     }
     // What was shown is what is restored, whatever has been backed up since.
     request.destination = Some(plan.snapshot.destination.clone());
@@ -304,16 +323,68 @@ fn sentence(done: &wire_backup::Restored, verb: &str) -> String {
     )
 }
 
-fn ask(context: &Context, plan: &wire_backup::Restored) -> Result<(), Failure> {
+fn ask(context: &Context, plan: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::new(Kind::Denied, "restoring needs a yes, and there is nobody to ask")
             .hint("add `--yes`, or `--dry-run` to see what would be done"));
     }
-    context.screen.say(&sentence(plan, "would be"));
+    context.screen.say(plan);
     context.screen.say("Restore it? Type `yes`:");
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     if answer.trim() == "yes" { Ok(()) } else { Err(Failure::new(Kind::Denied, "nothing was restored")) }
+}
+
+async fn rebuild(context: &mut Context, arguments: RebuildArguments) -> Result<ExitCode, Failure> {
+    let path = "/api/v1/backup/rebuilds";
+    let mut request = wire_backup::RebuildNode { destination: arguments.destination, dry_run: true };
+    let plan: wire_backup::Rebuilt = context.client.call("POST", path, Some(&request), WORK_TIME).await?;
+    if arguments.dry_run {
+        print_rebuilt(context, &plan)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !arguments.yes {
+        let back = plan.workspaces.iter().filter(|one| one.fate == "back").count();
+        ask(
+            context,
+            &format!("{back} workspaces of the node {} would come back, as of {}", plan.node, plan.time),
+        )?;
+    }
+    request = wire_backup::RebuildNode { destination: Some(plan.destination), dry_run: false };
+    let done: wire_backup::Rebuilt = context.client.call("POST", path, Some(&request), WORK_TIME).await?;
+    print_rebuilt(context, &done)?;
+    let failed = done.workspaces.iter().filter(|one| !matches!(one.fate.as_str(), "back" | "there")).count();
+    if failed == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Failure::new(Kind::Unavailable, format!("{failed} workspaces are not back"))
+        .hint("run it again, or bring them back one by one: see `nexus backup list`"))
+}
+
+fn print_rebuilt(context: &Context, rebuilt: &wire_backup::Rebuilt) -> io::Result<()> {
+    if context.screen.json {
+        return context.screen.value(rebuilt);
+    }
+    for one in &rebuilt.workspaces {
+        let fate = match (one.fate.as_str(), &one.snapshot, &one.failure) {
+            ("back", Some(snapshot), _) if rebuilt.dry_run => {
+                format!("would come back from snapshot {} ({})", short(snapshot), bytes(one.bytes))
+            }
+            ("back", Some(snapshot), _) => {
+                format!("is back from snapshot {} ({})", short(snapshot), bytes(one.bytes))
+            }
+            ("there", ..) => "is there and was left alone".to_owned(),
+            ("no_snapshot", ..) => "was never backed up there".to_owned(),
+            (other, _, why) => why.clone().unwrap_or_else(|| other.to_owned()),
+        };
+        context.screen.line(&format!("`{}` {fate}", one.workspace))?;
+    }
+    if let Some(settings) = &rebuilt.settings {
+        context
+            .screen
+            .say(&format!("the settings of that node are in {settings}; they are not in force here"));
+    }
+    Ok(())
 }
 
 async fn verify(context: &mut Context, arguments: VerifyArguments) -> Result<ExitCode, Failure> {

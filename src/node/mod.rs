@@ -90,7 +90,8 @@ pub async fn run(
         publish_sources(workspaces.clone(), config.workspaces_dir.clone(), folders, tasks.token()),
     );
     let settings = settings::backup(&config, environment)?;
-    let backups = Backups::new(settings, node.to_string(), home.clone(), sources, tasks.token());
+    let backups =
+        Backups::new(settings, node.to_string(), home.clone(), store.clone(), sources, tasks.token());
     tasks.spawn("backups", backups.clone().follow_schedules(tasks.token()));
     let metrics = Arc::new(router::Metrics::default());
     let doctor = doctor_subject(&config, &engine, &home, &node);

@@ -3,6 +3,7 @@
 //!
 //! Invariant: the database holds what is *wanted*; what *is* is asked of the engine, never remembered here.
 
+pub mod copy;
 pub mod node;
 pub mod token;
 pub mod workspace;

@@ -11,6 +11,7 @@ use crate::api::wire;
 use crate::api::wire::backup as wire_backup;
 use crate::backup;
 use crate::backup::control;
+use crate::backup::rebuild::Fate;
 use crate::backup::recover;
 use crate::backup::repository;
 use crate::backup::trouble::Trouble;
@@ -104,6 +105,34 @@ pub async fn restore(
         failed,
         kept_aside: done.aside.map(|path| path.display().to_string()),
     }))
+}
+
+/// Brings back every workspace of a lost node, or says what that would be.
+#[utoipa::path(post, path = "/api/v1/backup/rebuilds", tag = "backup", request_body = wire_backup::RebuildNode, responses(
+    (status = 200, body = wire_backup::Rebuilt), (status = "4XX", body = wire::Failure)))]
+pub async fn rebuild(
+    State(api): State<Api>,
+    Input(request): Input<wire_backup::RebuildNode>,
+) -> Result<Json<wire_backup::Rebuilt>, Problem> {
+    let done = api.backups().rebuild(request.destination.as_deref(), request.dry_run).await?;
+    Ok(Json(wire_backup::Rebuilt {
+        dry_run: request.dry_run,
+        destination: done.destination,
+        node: done.node,
+        time: done.time.to_string(),
+        workspaces: done.workspaces.into_iter().map(fate).collect(),
+        settings: done.settings.map(|path| path.display().to_string()),
+    }))
+}
+
+fn fate((workspace, fate): (String, Fate)) -> wire_backup::RebuiltWorkspace {
+    let (word, snapshot, bytes, text) = match fate {
+        Fate::Back { snapshot, bytes } => ("back", Some(snapshot), bytes, None),
+        Fate::There => ("there", None, 0, None),
+        Fate::NoSnapshot => ("no_snapshot", None, 0, None),
+        Fate::Failed(why) => ("failed", None, 0, Some(why)),
+    };
+    wire_backup::RebuiltWorkspace { workspace, fate: word.to_owned(), snapshot, bytes, failure: text }
 }
 
 /// Proves that what is stored is whole.

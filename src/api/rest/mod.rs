@@ -66,6 +66,7 @@ pub fn router(api: &Api) -> (Vec<Route>, Router) {
         .add(write, "POST", "/api/v1/backup/runs", backup::run)
         .add(read, "GET", "/api/v1/backup/snapshots", backup::snapshots)
         .add(write, "POST", "/api/v1/backup/restores", backup::restore)
+        .add(admin, "POST", "/api/v1/backup/rebuilds", backup::rebuild)
         .add(write, "POST", "/api/v1/backup/verifications", backup::verify)
         .add(admin, "GET", "/api/v1/backup/recovery", backup::recovery)
         .add(admin, "GET", "/api/v1/tokens", tokens::list)

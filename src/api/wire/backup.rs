@@ -207,6 +207,50 @@ pub struct RestoreBackup {
     pub dry_run: bool,
 }
 
+/// Asks for all workspaces of a lost node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RebuildNode {
+    /// From where; the first destination that holds a node's state when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// Whether only to say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a rebuild did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Rebuilt {
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// From where.
+    pub destination: String,
+    /// The node whose workspaces they were.
+    pub node: String,
+    /// RFC 3339; of when its state is.
+    pub time: String,
+    /// Each workspace.
+    pub workspaces: Vec<RebuiltWorkspace>,
+    /// Where that node's own settings are kept, if it had any.
+    pub settings: Option<String>,
+}
+
+/// What became of a workspace of a lost node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RebuiltWorkspace {
+    /// Its folder's name.
+    pub workspace: String,
+    /// `back`, `there` (something of its name is there and was left alone), `no_snapshot` or `failed`.
+    pub fate: String,
+    /// From which snapshot.
+    pub snapshot: Option<String>,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Why it is not back.
+    pub failure: Option<String>,
+}
+
 /// What a restore did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Restored {

@@ -62,6 +62,10 @@ use source::Source;
 const ROOT: &str = "/workspaces";
 /// What the tag with a workspace's id begins with.
 const TAG: &str = "nexus-workspace-";
+/// Where a node's own state lies in its snapshot.
+const STATE: &str = "/nexus";
+/// The tag of such a snapshot.
+const STATE_TAG: &str = "nexus-state";
 
 /// Where a repository is, and what opening it needs.
 #[derive(Clone)]
@@ -90,14 +94,26 @@ pub type Writer = Repository<IndexedIdsStatus>;
 
 /// What a snapshot is taken of.
 pub struct Subject<'a> {
-    /// The workspace's folder name.
-    pub folder: &'a str,
-    /// The workspace's id.
-    pub id: &'a str,
+    /// Where in the snapshot it lies.
+    path: PathBuf,
+    /// What the snapshot is found by.
+    tag: String,
     /// The node that takes it.
-    pub host: &'a str,
+    host: &'a str,
     /// When.
-    pub now: Timestamp,
+    now: Timestamp,
+}
+
+impl<'a> Subject<'a> {
+    /// The folder of a workspace.
+    pub fn workspace(folder: &str, id: &str, host: &'a str, now: Timestamp) -> Self {
+        Self { path: Path::new(ROOT).join(folder), tag: format!("{TAG}{id}"), host, now }
+    }
+
+    /// The node's own state.
+    pub fn state(host: &'a str, now: Timestamp) -> Self {
+        Self { path: STATE.into(), tag: STATE_TAG.to_owned(), host, now }
+    }
 }
 
 /// A snapshot.
@@ -311,14 +327,26 @@ impl Repository {
         self.inner.key()
     }
 
-    /// All snapshots, the oldest first.
+    /// All snapshots of folders, the oldest first.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>, Trouble> {
+        self.all(|file| !file.tags.iter().any(|tag| tag == STATE_TAG))
+    }
+
+    /// All snapshots of nodes' own state, the oldest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn states(&self) -> Result<Vec<Snapshot>, Trouble> {
+        self.all(|file| file.tags.iter().any(|tag| tag == STATE_TAG))
+    }
+
+    fn all(&self, wanted: impl Fn(&SnapshotFile) -> bool) -> Result<Vec<Snapshot>, Trouble> {
         let all =
             self.inner.get_all_snapshots().map_err(|error| self.trouble("read the snapshots of", &error))?;
-        let mut all: Vec<Snapshot> = all.iter().flat_map(shown).collect();
+        let mut all: Vec<Snapshot> = all.iter().filter(|file| wanted(file)).flat_map(shown).collect();
         all.sort_by(|one, other| (one.time, &one.id).cmp(&(other.time, &other.id)));
         Ok(all)
     }
@@ -389,12 +417,12 @@ impl Repository<IndexedIdsStatus> {
         read: Arc<AtomicU64>,
     ) -> Result<(Saved, Option<String>), Trouble> {
         let failed = |error: Box<RusticError>| self.trouble("back up to", &error);
-        let prefix = Path::new(ROOT).join(subject.folder);
+        let prefix = subject.path.clone();
         let mut options = SnapshotOptions::default();
         options.host = Some(subject.host.to_owned());
         options.time = Some(subject.now.to_zoned(TimeZone::UTC));
         options.command = Some("nexus backup".to_owned());
-        let options = options.add_tags(&format!("{TAG}{}", subject.id)).map_err(failed)?;
+        let options = options.add_tags(&subject.tag).map_err(failed)?;
         let snapshot = options.to_snapshot().map_err(failed)?;
         let listing = Arc::new(Mutex::new(Listing::new(clock::now())));
         let source = Source::new(walk, &prefix, report, read, Arc::clone(&listing));

@@ -59,7 +59,7 @@ impl Bench {
         let writer = self.access.open_or_create(None)?.writer()?;
         let report = Shared::default();
         let walk = Walk::new(&self.folder(), &Selection::default(), Arc::clone(&report)).unwrap();
-        let subject = Subject { folder: "shop", id: "ws1", host: "node1", now: now.parse().unwrap() };
+        let subject = Subject::workspace("shop", "ws1", "node1", now.parse().unwrap());
         let (saved, _) = writer.save(&subject, walk, Arc::clone(&report), Arc::default())?;
         let report = walk::lock(&report).clone();
         Ok((saved, report))
@@ -241,12 +241,7 @@ async fn a_run_that_is_stopped_lists_nothing() {
         let writer = access.open().unwrap().unwrap().writer().unwrap();
         let walk = Walk::new(&bench.folder(), &Selection::default(), Shared::default()).unwrap();
         access.stop.cancel();
-        let subject = Subject {
-            folder: "shop",
-            id: "ws1",
-            host: "node1",
-            now: "2026-01-01T13:00:00Z".parse().unwrap(),
-        };
+        let subject = Subject::workspace("shop", "ws1", "node1", "2026-01-01T13:00:00Z".parse().unwrap());
         let stopped = writer.save(&subject, walk, Shared::default(), Arc::default()).unwrap_err();
         assert_eq!(stopped.cause, Cause::Stopped);
         assert_eq!(bench.access.open().unwrap().unwrap().snapshots().unwrap().len(), 1);

@@ -130,7 +130,7 @@ impl TestApi {
         let workspaces = Workspaces::new(store.clone(), engine.clone(), home.clone(), directory.clone());
         let (facts_id, store_again) = (facts.id.clone(), store.clone());
         let (sources, known) = tokio::sync::watch::channel(Vec::new());
-        let backups = backups(temp.path(), &directory, &home, known, &closing);
+        let backups = backups(temp.path(), &directory, &home, &store, known, &closing);
         let parts = api::Parts {
             workspaces,
             backups,
@@ -195,6 +195,7 @@ fn backups(
     root: &Path,
     directory: &Path,
     home: &Home,
+    store: &Store,
     known: tokio::sync::watch::Receiver<Vec<backup::Workspace>>,
     closing: &CancellationToken,
 ) -> Backups {
@@ -215,7 +216,7 @@ fn backups(
         patience: backup::objects::Patience::default(),
         passwords: std::collections::BTreeMap::new(),
     };
-    Backups::new(settings, "node".to_owned(), home.clone(), known, closing.clone())
+    Backups::new(settings, "node".to_owned(), home.clone(), store.clone(), known, closing.clone())
 }
 
 fn workspace_settings(root: &Path) -> workspace::Settings {

@@ -36,7 +36,7 @@ const NOBODY: &str = r#"{"workspace":"nobody"}"#;
 const TOKEN: &str = r#"{"label":"x","scope":"none"}"#;
 
 /// route, [without a token, read, write, admin, local socket]
-const MATRIX: [Row; 48] = [
+const MATRIX: [Row; 49] = [
     row("GET /", [200, 200, 200, 200, 200]),
     row("GET /style.css", [200, 200, 200, 200, 200]),
     row("GET /health", [200, 200, 200, 200, 200]),
@@ -74,6 +74,7 @@ const MATRIX: [Row; 48] = [
     row_with("POST /api/v1/backup/runs", NOWHERE, [401, 403, 404, 404, 404]),
     row("GET /api/v1/backup/snapshots", [401, 200, 200, 200, 200]),
     row_with("POST /api/v1/backup/restores", NOBODY, [401, 403, 404, 404, 404]),
+    row_with("POST /api/v1/backup/rebuilds", NOWHERE, [401, 403, 403, 404, 404]),
     row_with("POST /api/v1/backup/verifications", NOWHERE, [401, 403, 404, 404, 404]),
     row("GET /api/v1/backup/recovery", [401, 403, 403, 400, 400]),
     row("GET /api/v1/tokens", [401, 403, 403, 200, 200]),

@@ -1,6 +1,7 @@
 //! The whole node as a process on the real engine: folders are dropped, URLs answer.
 
 mod bad;
+mod circle;
 mod disk;
 pub mod harness;
 mod hostile;

@@ -85,7 +85,7 @@ async fn restic_old_and_new_lists_checks_and_restores_a_bucket_of_ours() {
     let repository = format!("s3:{}/{BUCKET}/s3", proxy.endpoint());
     for (number, restic) in Restic::all(&repository, password.reveal()).iter().enumerate() {
         let listed = restic.run(&["snapshots"]);
-        assert!(listed.contains("/workspaces/shop") && listed.contains("2 snapshots"), "{listed}");
+        assert!(listed.contains("/workspaces/shop") && listed.contains("3 snapshots"), "{listed}");
         restic.run(&["check", "--read-data"]);
         for (snapshot, expected) in [(&snapshots[0], &first), (&snapshots[1], &picture(&shop))] {
             let to = node.folder(&format!(".restic-{number}-{}", snapshot.id));

@@ -23,6 +23,7 @@ use nexus::backup::recover::Restored;
 use nexus::backup::repository::Snapshot;
 use nexus::base::home::Home;
 use nexus::base::sealed::Sealed;
+use nexus::store::Store;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -84,7 +85,9 @@ impl Node {
         let (sources, known) = watch::channel(Vec::new());
         let closing = CancellationToken::new();
         let home = Home::new(root.join("home"));
-        let backups = Backups::new(settings, "node1".to_owned(), home, known, closing.clone());
+        std::fs::create_dir_all(home.root()).unwrap();
+        let store = Store::open(&home.database()).unwrap();
+        let backups = Backups::new(settings, "node1".to_owned(), home, store, known, closing.clone());
         Self { root: root.to_owned(), _temp: None, backups, sources, _closing: closing.drop_guard() }
     }
 

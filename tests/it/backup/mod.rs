@@ -3,8 +3,8 @@
 mod bucket;
 mod command;
 mod faults;
-mod harness;
+pub mod harness;
 mod kill;
 mod proxy;
-mod server;
+pub mod server;
 mod together;
