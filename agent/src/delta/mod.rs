@@ -1,6 +1,6 @@
 //! How a changed file travels as what is different in it. Pure.
 //!
-//! A file is thought of in [parts](PART) at fixed places. The [outline](outline) of a content says what is in each part:
+//! A file is thought of in [parts](PART) at fixed places. The [outline] of a content says what is in each part:
 //! it falls out of the very hash that makes its digest, so nothing is read for it twice. Two sides that compare
 //! outlines copy what is equal from the version the receiver has; for the rest the receiver [signs](rsync::sign) that
 //! version around the part, and the sender [tells](rsync::diff) what is different there, as rsync does.

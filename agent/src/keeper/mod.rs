@@ -300,6 +300,7 @@ impl Shared {
     /// Looks wherever something has changed, until the end.
     fn look(&self) {
         let mut pruned: Option<Instant> = None;
+        let mut active = self.epoch.elapsed();
         loop {
             let again = self.state().replica.again();
             let now = self.epoch.elapsed();
@@ -312,8 +313,11 @@ impl Shared {
             let now = self.epoch.elapsed();
             if !dirty.is_nowhere() || again.is_some_and(|again| again <= now) {
                 self.work(|state| state.replica.look(dirty, &mut &self.watch, now, &mut state.said));
-            } else if again.is_none() {
+                active = self.epoch.elapsed();
+            } else if again.is_none() && now.saturating_sub(active) >= IDLE {
+                // Costs as much as all of the tree: never while somebody works.
                 self.save();
+                active = now;
                 if pruned.is_none_or(|at| at.elapsed() > PRUNE) {
                     // Tried again in an hour.
                     drop(self.state().replica.prune());

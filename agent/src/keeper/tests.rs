@@ -359,3 +359,16 @@ fn a_keeper_that_comes_back_reads_nothing_again() {
     let read = keeper.shared.work(|state| state.replica.look_and_count());
     assert_eq!(read, 0);
 }
+
+#[test]
+fn what_files_held_is_not_written_down_while_somebody_works() {
+    let mut pair = Pair::new();
+    for round in 0..20 {
+        let content = format!("round {round}");
+        pair.write(Side::Alpha, "edited", &content);
+        pair.until("an edit", |pair| pair.read(Side::Beta, "edited").as_deref() == Some(&*content));
+        pair.until("a settled look", |pair| pair.keepers[0].shared.state().replica.again().is_none());
+    }
+    let written = pair.states.each_ref().map(|state| state.path().join("stamps").exists());
+    assert_eq!(written, [false, false], "it costs as much as the whole tree");
+}
