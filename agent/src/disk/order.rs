@@ -35,6 +35,14 @@ impl Order {
         }
     }
 
+    /// Begins to bring to the disk what was written so far of a file that is not whole.
+    pub(super) fn ahead(self, file: &File) -> io::Result<()> {
+        match self {
+            Self::Pages => write_pages(file, libc::SYNC_FILE_RANGE_WRITE),
+            Self::Whole | Self::Nothing => Ok(()),
+        }
+    }
+
     /// Begins to bring content to the disk; says whether it has to be waited for before the rename.
     pub(super) fn begin(self, file: &File) -> io::Result<bool> {
         match self {

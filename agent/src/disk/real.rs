@@ -63,6 +63,9 @@ pub struct Folder {
 /// How many files may be on their way to the disk at once: each is a descriptor.
 const PENDING: usize = 32;
 
+/// Of a long file the disk is given so much at a time while more comes: otherwise all of it is waited for in the end.
+const KEPT_BACK: usize = 8 << 20;
+
 /// A file that is open for reading.
 #[derive(Debug)]
 pub struct Reading(File);
@@ -72,6 +75,9 @@ pub struct Reading(File);
 pub struct Writing {
     file: File,
     part: Slot,
+    order: Order,
+    /// How many bytes nobody has asked the disk to take.
+    kept_back: usize,
 }
 
 impl Folder {
@@ -279,7 +285,7 @@ impl Disk for Folder {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o600);
         let file = self.at(part.into(), |room, name| rustix::fs::openat(room, name, flags, mode))?;
-        Ok(Writing { file: file.into(), part })
+        Ok(Writing { file: file.into(), part, order: self.order, kept_back: 0 })
     }
 
     fn finish(&self, writer: Writing, slot: Slot) -> io::Result<Facts> {
@@ -454,7 +460,13 @@ impl Seek for Reading {
 
 impl Write for Writing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        let written = self.file.write(bytes)?;
+        self.kept_back += written;
+        if self.kept_back >= KEPT_BACK {
+            self.kept_back = 0;
+            self.order.ahead(&self.file)?;
+        }
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
