@@ -40,6 +40,8 @@ struct Pair {
     /// The bytes of content that went from one side to the other, and those that did not have to.
     crossed: u64,
     spared: u64,
+    /// Once so many bytes went over, the connection breaks.
+    breaks_at: Option<u64>,
 }
 
 impl Pair {
@@ -74,6 +76,7 @@ impl Pair {
             flushed: Vec::new(),
             crossed: 0,
             spared: 0,
+            breaks_at: None,
         };
         for side in Side::BOTH {
             let effects = pair.session.connected(side);
@@ -96,6 +99,12 @@ impl Pair {
                         self.spared += part.size() - crossed;
                     }
                     self.keepers[side as usize].hear(message).unwrap();
+                    if self.breaks_at.take_if(|at| *at <= self.crossed).is_some() {
+                        self.keepers[Side::Beta as usize].detach();
+                        self.session.lost(Side::Beta);
+                        effects.retain(|effect| !matches!(effect, Effect::Say(Side::Beta, _)));
+                        effects.extend(self.session.connected(Side::Beta));
+                    }
                 }
                 Some(Effect::Flushed(token)) => self.flushed.push(token),
                 Some(Effect::Record(_) | Effect::Begin(_) | Effect::Settled) => {}
@@ -226,6 +235,8 @@ fn of_a_changed_file_only_what_is_different_goes_to_the_other_side() {
 fn what_is_there_under_another_name_does_not_come_again() {
     let mut pair = Pair::new();
     let content = noise(10_000_000);
+    // A folder that is emptied all at once would stop everything.
+    pair.write(Side::Alpha, "stays", "here");
     for (number, from) in Side::BOTH.into_iter().enumerate() {
         let name = |what: &str| format!("{what}-{number}");
         let there = |pair: &Pair, name: &str| fs::read(pair.path(from.other(), name)).unwrap() == content;
@@ -254,6 +265,21 @@ fn what_is_there_under_another_name_does_not_come_again() {
         pair.flush();
         assert!(there(&pair, &name("again")));
         assert_eq!(pair.crossed, 0, "{from}");
+    }
+}
+
+#[test]
+fn a_transfer_that_was_broken_off_goes_on_where_it_was() {
+    for from in Side::BOTH {
+        let mut pair = Pair::new();
+        let content = noise(20_000_000);
+        pair.breaks_at = Some(10_000_000);
+        save(&pair, from, "big", &content);
+        pair.flush();
+        assert_eq!(pair.breaks_at, None);
+        assert!(fs::read(pair.path(from.other(), "big")).unwrap() == content);
+        // What was on its way when it broke goes over again.
+        assert!(pair.crossed < 21_000_000, "{from}: {} bytes", pair.crossed);
     }
 }
 

@@ -130,6 +130,7 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
 
     /// Gives up what is coming in; where it cannot be removed now it goes when the side is opened the next time.
     pub(super) fn forget(&mut self, disk: &impl Disk<Reader = R, Writer = W>, digest: &Digest) {
+        self.base = None;
         if let Some(incoming) = self.incoming.remove(digest) {
             drop(incoming.writer);
             drop(disk.discard(Slot::Part(incoming.part)));

@@ -131,7 +131,9 @@ impl Session {
             None => {
                 batch.arrived += bytes;
                 if whole {
-                    self.replica_mut(side).stored.insert(digest);
+                    let replica = self.replica_mut(side);
+                    replica.stored.insert(digest);
+                    replica.halves.remove(&digest);
                     self.batches
                         .values_mut()
                         .filter(|batch| batch.target == side)

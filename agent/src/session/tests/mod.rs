@@ -288,6 +288,29 @@ fn underway(size: u64, steps: usize) -> World {
 }
 
 #[test]
+fn a_small_file_overtakes_a_large_one() {
+    let mut world = underway(400 * CHUNK, 20);
+    let small = File::new(5, false, blake3::hash(b"2").into());
+    let path = RelPath::parse(b"b").unwrap();
+    world.sides[0].set(&path, Some(Item::File(small)));
+    world.sides[0].report();
+    let mut steps = 0;
+    while world.sides[1].tree.get(Some(&path)).is_none() {
+        steps += 1;
+        world.tick(1);
+        for side in Side::BOTH {
+            world.sides[side as usize].step();
+            world.deliver(side);
+        }
+        assert!(steps < 100, "it waits for the large one");
+    }
+    let Progress { done, total } = world.session.status().side(Side::Beta).progress;
+    assert!(done.bytes < total.bytes / 4, "{done:?} of {total:?}");
+    world.settle();
+    world.check(true);
+}
+
+#[test]
 fn a_status_tells_how_far_it_is() {
     let size = 10 * CHUNK;
     let before = World::new(1, Mode::TwoWaySafe).session.status();
