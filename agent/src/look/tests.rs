@@ -160,6 +160,37 @@ fn what_is_below_an_unknown_directory_is_found_from_above() {
     assert_eq!(scene.settle(part("b/c", Part::Below)), ["+b 10"]);
 }
 
+/// Knows of one pen, on every file.
+struct Told(Pen);
+
+impl Sentry for Told {
+    fn enter(&mut self, _: Option<&RelPath>) {}
+    fn leave(&mut self, _: &RelPath) {}
+    fn pen(&mut self, _: &RelPath) -> Pen {
+        self.0
+    }
+}
+
+#[test]
+fn a_file_is_left_alone_while_it_is_written_and_read_once_more_when_it_was_closed() {
+    let mut scene = Scene::new();
+    scene.write("a", "x");
+    scene.settle(Dirty::All);
+    let see = |scene: &mut Scene, pen: Pen| {
+        let now = scene.clock.elapsed();
+        let seen = scene.look.dirty(&scene.disk, &mut Told(pen), names("", &["a"]), now).unwrap();
+        (said(&seen.changes), seen.read, seen.again.map(|again| again - now))
+    };
+    assert_eq!(see(&mut scene, Pen::None), (vec![], 0, None), "its times are as they were");
+    let (changes, read, _) = see(&mut scene, Pen::Lifted);
+    assert_eq!((changes, read), (vec![], 1), "and yet something may be written in it, through memory");
+    scene.settle(Dirty::nowhere());
+    scene.write("a", "half of");
+    let left = Duration::from_secs(3);
+    assert_eq!(see(&mut scene, Pen::Down(left)), (vec![], 0, Some(left)));
+    assert_eq!(see(&mut scene, Pen::None).0, ["+a 7"], "it was waited for long enough");
+}
+
 #[test]
 fn a_moved_directory_is_not_read_again() {
     let mut scene = Scene::new();
