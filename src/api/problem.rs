@@ -126,7 +126,9 @@ impl From<backup::Error> for Problem {
         let code = match &error {
             backup::Error::NoDestination { .. } => "DESTINATION_NOT_FOUND",
             backup::Error::NoWorkspace { .. } => "WORKSPACE_NOT_FOUND",
-            backup::Error::NoSnapshot { .. } | backup::Error::NoState { .. } => "SNAPSHOT_NOT_FOUND",
+            backup::Error::NoSnapshot { .. }
+            | backup::Error::NoState { .. }
+            | backup::Error::Id { found: 0, .. } => "SNAPSHOT_NOT_FOUND",
             backup::Error::NotEmpty { .. } => "FOLDER_NOT_EMPTY",
             backup::Error::Space { .. } => "DISK_FULL",
             _ => return Self::of(&error),

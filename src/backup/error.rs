@@ -32,6 +32,24 @@ pub enum Error {
         /// Where.
         destination: String,
     },
+    /// An id that means no snapshot, or several.
+    #[error("`{id}` means {found} snapshots at `{destination}`")]
+    Id {
+        /// As asked.
+        id: String,
+        /// Where.
+        destination: String,
+        /// How many.
+        found: usize,
+    },
+    /// A snapshot does not hold a path.
+    #[error("the snapshot {id} holds no `{path}`")]
+    NoPath {
+        /// As asked.
+        path: String,
+        /// The snapshot.
+        id: String,
+    },
     /// No destination holds the state of a node.
     #[error("there is no node's state at `{}`", destinations.join("`, `"))]
     NoState {
@@ -90,7 +108,10 @@ impl Explain for Error {
             Self::NoDestination { .. }
             | Self::NoWorkspace { .. }
             | Self::NoSnapshot { .. }
-            | Self::NoState { .. } => fault::Kind::NotFound,
+            | Self::NoState { .. }
+            | Self::NoPath { .. }
+            | Self::Id { found: 0, .. } => fault::Kind::NotFound,
+            Self::Id { .. } => fault::Kind::Invalid,
             Self::Store(error) => error.kind(),
             Self::Time { .. } | Self::Name { .. } => fault::Kind::Invalid,
             Self::NotEmpty { .. } => fault::Kind::Conflict,
@@ -106,7 +127,8 @@ impl Explain for Error {
             }
             Self::NoDestination { known, .. } => Some(format!("there is `{}`", known.join("`, `"))),
             Self::NoWorkspace { .. } => Some("see `nexus workspace list`".to_owned()),
-            Self::NoSnapshot { .. } => Some("see `nexus backup list`".to_owned()),
+            Self::Id { found, .. } if *found > 1 => Some("give more of its id".to_owned()),
+            Self::NoSnapshot { .. } | Self::Id { .. } => Some("see `nexus backup list`".to_owned()),
             Self::NoState { .. } => Some(
                 "each backup of all workspaces keeps it: see `nexus backup list` for workspaces that can be restored one by one"
                     .to_owned(),
@@ -120,7 +142,7 @@ impl Explain for Error {
                 Some("restore beside it with `--to NAME`, or into it with `--mode merge`".to_owned())
             }
             Self::Space { .. } => Some("make room where the watched directory is".to_owned()),
-            Self::Folder { .. } | Self::Closing => None,
+            Self::NoPath { .. } | Self::Folder { .. } | Self::Closing => None,
             Self::Trouble(trouble) => trouble.hint(),
         }
     }

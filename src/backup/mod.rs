@@ -4,13 +4,15 @@
 //! destination is. Pure: `destination`, `schedule`, `retention`, `digest`, `trouble`. What touches the world: `walk` (a
 //! folder), `known` (what was written last), `past` (what happened), `objects` (a destination; a bucket through `http`), `repository` (the
 //! incremental form, in restic's format), `restore` (a folder again), `state` (the node's own), `rebuild` (a lost node's
-//! workspaces again).
+//! workspaces again), `inspect` (into snapshots), `discard` (snapshots and locks).
 
 pub mod control;
 pub mod destination;
 pub mod digest;
+pub mod discard;
 pub mod error;
 pub mod http;
+pub mod inspect;
 pub mod known;
 pub mod objects;
 pub mod past;

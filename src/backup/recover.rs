@@ -133,6 +133,15 @@ impl Backups {
         Ok(keys.ok_or_else(none)?.password)
     }
 
+    /// Keeps the recovery password of a repository that was made elsewhere, if it opens it.
+    ///
+    /// # Errors
+    /// When there is no such destination, nothing there, or the password does not open it.
+    pub async fn adopt(&self, destination: &str, password: Sealed<String>) -> Result<(), Error> {
+        let (access, _) = self.opening(destination)?;
+        Ok(blocking(move || access.adopt(password).map(drop)).await?)
+    }
+
     /// Proves that all snapshots of a destination are whole; with `read` down to each byte.
     ///
     /// # Errors

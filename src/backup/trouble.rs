@@ -164,9 +164,11 @@ impl Explain for Trouble {
             Cause::Region => "set `region` to the bucket's",
             Cause::Clock => "set this machine's clock: servers refuse requests that are 15 minutes off",
             Cause::Full => "make room at the destination",
-            Cause::Missing | Cause::Damaged => "run `nexus backup verify` to see which files are affected",
+            Cause::Missing | Cause::Damaged => {
+                "run `nexus backup verify` to see what is affected; a damaged index is made again by `nexus backup repair`"
+            }
             Cause::Foreign => "use another folder or prefix, or the version of nexus that wrote it",
-            Cause::WrongKey => "give the recovery password of this destination",
+            Cause::WrongKey => "give the recovery password of this destination to `nexus backup adopt`",
             Cause::Locked => "wait until it is done; a lock older than 30 minutes is passed over",
             Cause::Stopped | Cause::Other => return None,
         };

@@ -29,10 +29,16 @@ pub enum BackupCommand {
     Status(StatusArguments),
     Run(RunArguments),
     List(ListArguments),
+    Show(ShowArguments),
+    Diff(DiffArguments),
     Restore(RestoreArguments),
     Rebuild(RebuildArguments),
     Verify(VerifyArguments),
+    Repair(RepairArguments),
+    Forget(ForgetArguments),
+    Unlock(UnlockArguments),
     Recovery(RecoveryArguments),
+    Adopt(AdoptArguments),
 }
 
 /// Show where backups go, when the last one succeeded and when the next is due
@@ -60,6 +66,79 @@ pub struct ListArguments {
     /// Only at this destination
     #[arg(long)]
     destination: Option<String>,
+}
+
+/// Show what a snapshot holds
+#[derive(Debug, Args)]
+pub struct ShowArguments {
+    /// The snapshot: the beginning of its id
+    snapshot: String,
+    /// Only this path and what is directly below it
+    path: Option<String>,
+    /// At this destination; may be left out where there is one alone
+    #[arg(long)]
+    destination: Option<String>,
+}
+
+/// Show what two snapshots hold differently
+#[derive(Debug, Args)]
+pub struct DiffArguments {
+    /// The earlier snapshot: the beginning of its id
+    from: String,
+    /// The later one
+    to: String,
+    /// At this destination; may be left out where there is one alone
+    #[arg(long)]
+    destination: Option<String>,
+}
+
+/// Take snapshots out of the list; their data stay until a prune
+#[derive(Debug, Args)]
+pub struct ForgetArguments {
+    /// The snapshots: the beginnings of their ids
+    #[arg(required = true)]
+    snapshots: Vec<String>,
+    /// At this destination; may be left out where there is one alone
+    #[arg(long)]
+    destination: Option<String>,
+    /// Only show which
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Make the index of a destination anew from what is stored there
+#[derive(Debug, Args)]
+pub struct RepairArguments {
+    /// The destination
+    destination: String,
+}
+
+/// Take locks away that nobody holds any more
+#[derive(Debug, Args)]
+pub struct UnlockArguments {
+    /// The destination
+    destination: String,
+    /// Also those that somebody may hold: whoever works there then works unprotected
+    #[arg(long)]
+    all: bool,
+    /// Only show which
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Give the recovery password of a repository that another node or restic has made
+///
+/// The password is read from the standard input.
+#[derive(Debug, Args)]
+pub struct AdoptArguments {
+    /// The destination
+    destination: String,
 }
 
 /// Bring a workspace's folder back
@@ -94,8 +173,8 @@ pub struct RestoreArguments {
 
 /// Bring back every workspace of a lost node, on this one
 ///
-/// For a new machine: say where the backups are and give the recovery password (`NEXUS_BACKUP_<NAME>_PASSWORD`), then run
-/// this. Workspaces that are there already are left alone.
+/// For a new machine: say where the backups are and give the recovery password (`nexus backup adopt`, or
+/// `NEXUS_BACKUP_<NAME>_PASSWORD`), then run this. Workspaces that are there already are left alone.
 #[derive(Debug, Args)]
 pub struct RebuildArguments {
     /// From this destination
@@ -132,6 +211,12 @@ pub async fn run(context: &mut Context, command: BackupCommand) -> Result<ExitCo
         BackupCommand::Status(_) => status(context).await,
         BackupCommand::Run(arguments) => back_up(context, arguments).await,
         BackupCommand::List(arguments) => list(context, &arguments).await,
+        BackupCommand::Show(arguments) => show(context, arguments).await,
+        BackupCommand::Diff(arguments) => diff(context, arguments).await,
+        BackupCommand::Repair(arguments) => repair(context, arguments).await,
+        BackupCommand::Forget(arguments) => forget(context, arguments).await,
+        BackupCommand::Unlock(arguments) => unlock(context, arguments).await,
+        BackupCommand::Adopt(arguments) => adopt(context, arguments).await,
         BackupCommand::Restore(arguments) => restore(context, arguments).await,
         BackupCommand::Rebuild(arguments) => rebuild(context, arguments).await,
         BackupCommand::Verify(arguments) => verify(context, arguments).await,
@@ -262,6 +347,150 @@ async fn list(context: &mut Context, arguments: &ListArguments) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
+/// The destination that is meant: the one given, or the only one there is.
+async fn only(context: &mut Context, given: Option<String>) -> Result<String, Failure> {
+    if let Some(name) = given {
+        return Ok(name);
+    }
+    let status: wire_backup::BackupStatus = context.client.get("/api/v1/backup").await?;
+    let names: Vec<String> = status.destinations.into_iter().map(|one| one.name).collect();
+    match names.as_slice() {
+        [one] => Ok(one.clone()),
+        several => Err(Failure::new(Kind::Invalid, "it is not clear which destination is meant")
+            .hint(format!("add `--destination` with one of: {}", several.join(", ")))),
+    }
+}
+
+async fn show(context: &mut Context, arguments: ShowArguments) -> Result<ExitCode, Failure> {
+    let destination = only(context, arguments.destination).await?;
+    let mut path = format!(
+        "/api/v1/backup/contents?destination={}&snapshot={}",
+        segment(&destination),
+        segment(&arguments.snapshot)
+    );
+    if let Some(only) = &arguments.path {
+        path.push_str(&format!("&path={}", segment(only)));
+    }
+    let found: wire_backup::SnapshotContents =
+        context.client.call("GET", &path, None::<&()>, WORK_TIME).await?;
+    if context.screen.json {
+        context.screen.value(&found)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let row = |one: &wire_backup::SnapshotThing| {
+        let size = if one.kind == "file" { bytes(one.size) } else { "-".to_owned() };
+        let name = match &one.target {
+            Some(target) => format!("{} -> {target}", one.path),
+            None => one.path.clone(),
+        };
+        vec![one.kind.clone(), or(&one.mode), size, or(&one.modified), name]
+    };
+    let rows: Vec<_> = found.things.iter().map(row).collect();
+    context.screen.table(&["KIND", "MODE", "SIZE", "MODIFIED", "PATH"], &rows)?;
+    left_out(context, found.total, found.things.len());
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn diff(context: &mut Context, arguments: DiffArguments) -> Result<ExitCode, Failure> {
+    let destination = only(context, arguments.destination).await?;
+    let path = format!(
+        "/api/v1/backup/differences?destination={}&from={}&to={}",
+        segment(&destination),
+        segment(&arguments.from),
+        segment(&arguments.to)
+    );
+    let found: wire_backup::SnapshotDifference =
+        context.client.call("GET", &path, None::<&()>, WORK_TIME).await?;
+    if context.screen.json {
+        context.screen.value(&found)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for one in &found.changes {
+        context.screen.line(&format!("{:<8} {}", one.change, one.path))?;
+    }
+    left_out(context, found.total, found.changes.len());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn left_out(context: &Context, total: u64, shown: usize) {
+    let rest = total.saturating_sub(shown as u64);
+    if rest > 0 {
+        context.screen.say(&format!("{rest} more are not shown"));
+    }
+}
+
+async fn forget(context: &mut Context, arguments: ForgetArguments) -> Result<ExitCode, Failure> {
+    let destination = only(context, arguments.destination).await?;
+    let path = "/api/v1/backup/forgets";
+    let mut request =
+        wire_backup::ForgetSnapshots { destination, snapshots: arguments.snapshots, dry_run: true };
+    let mut gone: wire_backup::ForgottenSnapshots =
+        context.client.call("POST", path, Some(&request), WORK_TIME).await?;
+    if !arguments.dry_run {
+        let named: Vec<String> =
+            gone.snapshots.iter().map(|one| format!("{} of `{}`", short(&one.id), one.workspace)).collect();
+        if !arguments.yes {
+            ask(context, &format!("no longer listed at `{}`: {}", request.destination, named.join(", ")))?;
+        }
+        // What was shown is what is forgotten.
+        request.snapshots = gone.snapshots.iter().map(|one| one.id.clone()).collect();
+        request.dry_run = false;
+        gone = context.client.call("POST", path, Some(&request), WORK_TIME).await?;
+    }
+    if context.screen.json {
+        context.screen.value(&gone)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let verb = if gone.dry_run { "would be forgotten" } else { "is forgotten" };
+    for one in &gone.snapshots {
+        context.screen.line(&format!("{} of `{}` of {} {verb}", short(&one.id), one.workspace, one.time))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn unlock(context: &mut Context, arguments: UnlockArguments) -> Result<ExitCode, Failure> {
+    if arguments.all && !arguments.dry_run && !arguments.yes {
+        ask(context, "whoever works at the destination now would work unprotected")?;
+    }
+    let request = wire_backup::UnlockDestination {
+        destination: arguments.destination,
+        all: arguments.all,
+        dry_run: arguments.dry_run,
+    };
+    let gone: wire_backup::UnlockedDestination =
+        context.client.call("POST", "/api/v1/backup/unlocks", Some(&request), WORK_TIME).await?;
+    if context.screen.json {
+        context.screen.value(&gone)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let verb = if gone.dry_run { "would be taken away" } else { "was taken away" };
+    for one in &gone.locks {
+        let (host, since) = (&one.host, one.since.as_deref().unwrap_or("an unknown time"));
+        context.screen.line(&format!("the lock of `{host}` since {since} {verb}"))?;
+    }
+    if gone.locks.is_empty() {
+        context.screen.say("no lock is left over");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn adopt(context: &mut Context, arguments: AdoptArguments) -> Result<ExitCode, Failure> {
+    if io::stdin().is_terminal() {
+        context.screen.say("The recovery password (it is shown as you type):");
+    }
+    let mut password = String::new();
+    io::stdin().lock().read_line(&mut password)?;
+    let request = wire_backup::AdoptDestination {
+        destination: arguments.destination,
+        password: password.trim().to_owned(),
+    };
+    let path = "/api/v1/backup/adoptions";
+    context.client.bytes("POST", path, Some(&request), WORK_TIME).await?;
+    context.screen.say(&format!("`{}` opens with it; this node can restore from there", request.destination));
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn restore(context: &mut Context, arguments: RestoreArguments) -> Result<ExitCode, Failure> {
     let mut request = wire_backup::RestoreBackup {
         workspace: arguments.workspace,
@@ -325,14 +554,14 @@ fn sentence(done: &wire_backup::Restored, verb: &str) -> String {
 
 fn ask(context: &Context, plan: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::new(Kind::Denied, "restoring needs a yes, and there is nobody to ask")
+        return Err(Failure::new(Kind::Denied, "this needs a yes, and there is nobody to ask")
             .hint("add `--yes`, or `--dry-run` to see what would be done"));
     }
     context.screen.say(plan);
-    context.screen.say("Restore it? Type `yes`:");
+    context.screen.say("Do it? Type `yes`:");
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
-    if answer.trim() == "yes" { Ok(()) } else { Err(Failure::new(Kind::Denied, "nothing was restored")) }
+    if answer.trim() == "yes" { Ok(()) } else { Err(Failure::new(Kind::Denied, "nothing was done")) }
 }
 
 async fn rebuild(context: &mut Context, arguments: RebuildArguments) -> Result<ExitCode, Failure> {
@@ -392,19 +621,34 @@ async fn verify(context: &mut Context, arguments: VerifyArguments) -> Result<Exi
         wire_backup::VerifyBackup { destination: arguments.destination, read_data: arguments.read_data };
     let found: wire_backup::Verified =
         context.client.call("POST", "/api/v1/backup/verifications", Some(&request), WORK_TIME).await?;
+    print_verified(context, &request.destination, &found)
+}
+
+fn print_verified(
+    context: &Context,
+    destination: &str,
+    found: &wire_backup::Verified,
+) -> Result<ExitCode, Failure> {
     if context.screen.json {
-        context.screen.value(&found)?;
+        context.screen.value(found)?;
     } else {
         found.findings.iter().try_for_each(|finding| context.screen.line(finding))?;
         if found.whole {
-            context.screen.say(&format!("all snapshots at `{}` are whole", request.destination));
+            context.screen.say(&format!("all snapshots at `{destination}` are whole"));
         }
     }
     if found.whole {
         return Ok(ExitCode::SUCCESS);
     }
-    Err(Failure::new(Kind::Conflict, format!("`{}` is damaged", request.destination))
+    Err(Failure::new(Kind::Conflict, format!("`{destination}` is damaged"))
         .hint("a restore still brings back every file that is whole; back up to another destination now"))
+}
+
+async fn repair(context: &mut Context, arguments: RepairArguments) -> Result<ExitCode, Failure> {
+    let request = wire_backup::RepairDestination { destination: arguments.destination };
+    let found: wire_backup::Verified =
+        context.client.call("POST", "/api/v1/backup/repairs", Some(&request), WORK_TIME).await?;
+    print_verified(context, &request.destination, &found)
 }
 
 async fn recovery(context: &mut Context, arguments: &RecoveryArguments) -> Result<ExitCode, Failure> {

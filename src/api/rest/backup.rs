@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 
 use crate::api::Api;
 use crate::api::input::Input;
@@ -11,12 +12,16 @@ use crate::api::wire;
 use crate::api::wire::backup as wire_backup;
 use crate::backup;
 use crate::backup::control;
+use crate::backup::inspect::Change;
 use crate::backup::rebuild::Fate;
 use crate::backup::recover;
 use crate::backup::repository;
+use crate::backup::restore::Kind;
+use crate::backup::restore::Wanted;
 use crate::backup::trouble::Trouble;
 use crate::backup::walk::Named;
 use crate::base::fault::Explain as _;
+use crate::base::sealed::Sealed;
 
 /// How each destination is.
 #[utoipa::path(get, path = "/api/v1/backup", tag = "backup", responses(
@@ -105,6 +110,114 @@ pub async fn restore(
         failed,
         kept_aside: done.aside.map(|path| path.display().to_string()),
     }))
+}
+
+/// What a snapshot holds.
+#[utoipa::path(get, path = "/api/v1/backup/contents", tag = "backup", params(wire_backup::ContentsOf), responses(
+    (status = 200, body = wire_backup::SnapshotContents), (status = "4XX", body = wire::Failure)))]
+pub async fn contents(
+    State(api): State<Api>,
+    Params(of): Params<wire_backup::ContentsOf>,
+) -> Result<Json<wire_backup::SnapshotContents>, Problem> {
+    let found = api.backups().contents(&of.destination, &of.snapshot, of.path.as_deref()).await?;
+    Ok(Json(wire_backup::SnapshotContents {
+        snapshot: snapshot(&of.destination, &found.snapshot),
+        things: found.listed.iter().map(thing).collect(),
+        total: found.total,
+    }))
+}
+
+fn thing(wanted: &Wanted) -> wire_backup::SnapshotThing {
+    let (kind, size, target) = match &wanted.kind {
+        Kind::Directory => ("directory", 0, None),
+        Kind::File { size } => ("file", *size, None),
+        Kind::Link(target) => ("link", 0, Some(target.to_string_lossy().into_owned())),
+        Kind::Other(kind) => (kind.as_str(), 0, None),
+    };
+    wire_backup::SnapshotThing {
+        path: wanted.path.to_string_lossy().into_owned(),
+        kind: kind.to_owned(),
+        size,
+        mode: wanted.mode.map(|mode| format!("{:o}", mode & 0o7777)),
+        modified: wanted.modified.map(|time| time.to_string()),
+        target,
+    }
+}
+
+/// What two snapshots hold differently.
+#[utoipa::path(get, path = "/api/v1/backup/differences", tag = "backup", params(wire_backup::DifferenceOf), responses(
+    (status = 200, body = wire_backup::SnapshotDifference), (status = "4XX", body = wire::Failure)))]
+pub async fn difference(
+    State(api): State<Api>,
+    Params(of): Params<wire_backup::DifferenceOf>,
+) -> Result<Json<wire_backup::SnapshotDifference>, Problem> {
+    let found = api.backups().difference(&of.destination, &of.from, &of.to).await?;
+    let change = |(path, change): &(std::ffi::OsString, Change)| wire_backup::SnapshotChange {
+        path: path.to_string_lossy().into_owned(),
+        change: match change {
+            Change::Added => "added",
+            Change::Removed => "removed",
+            Change::Changed => "changed",
+        }
+        .to_owned(),
+    };
+    Ok(Json(wire_backup::SnapshotDifference {
+        from: snapshot(&of.destination, &found.from),
+        to: snapshot(&of.destination, &found.to),
+        changes: found.listed.iter().map(change).collect(),
+        total: found.total,
+    }))
+}
+
+/// Takes snapshots out of the list, or says which those would be.
+#[utoipa::path(post, path = "/api/v1/backup/forgets", tag = "backup", request_body = wire_backup::ForgetSnapshots, responses(
+    (status = 200, body = wire_backup::ForgottenSnapshots), (status = "4XX", body = wire::Failure)))]
+pub async fn forget(
+    State(api): State<Api>,
+    Input(request): Input<wire_backup::ForgetSnapshots>,
+) -> Result<Json<wire_backup::ForgottenSnapshots>, Problem> {
+    let gone = api.backups().forget(&request.destination, &request.snapshots, request.dry_run).await?;
+    let snapshots = gone.iter().map(|one| snapshot(&request.destination, one)).collect();
+    Ok(Json(wire_backup::ForgottenSnapshots { dry_run: request.dry_run, snapshots }))
+}
+
+/// Takes locks away that nobody holds any more, or says which those would be.
+#[utoipa::path(post, path = "/api/v1/backup/unlocks", tag = "backup", request_body = wire_backup::UnlockDestination, responses(
+    (status = 200, body = wire_backup::UnlockedDestination), (status = "4XX", body = wire::Failure)))]
+pub async fn unlock(
+    State(api): State<Api>,
+    Input(request): Input<wire_backup::UnlockDestination>,
+) -> Result<Json<wire_backup::UnlockedDestination>, Problem> {
+    let gone = api.backups().unlock(&request.destination, request.all, request.dry_run).await?;
+    let lock = |held: repository::Held| wire_backup::DestinationLock {
+        host: held.host,
+        since: held.since.map(|time| time.to_string()),
+        exclusive: held.exclusive,
+    };
+    let locks = gone.into_iter().map(lock).collect();
+    Ok(Json(wire_backup::UnlockedDestination { dry_run: request.dry_run, locks }))
+}
+
+/// Takes the recovery password of a repository that was made elsewhere, and keeps it if it opens that.
+#[utoipa::path(post, path = "/api/v1/backup/adoptions", tag = "backup", request_body = wire_backup::AdoptDestination, responses(
+    (status = 204), (status = "4XX", body = wire::Failure)))]
+pub async fn adopt(
+    State(api): State<Api>,
+    Input(request): Input<wire_backup::AdoptDestination>,
+) -> Result<StatusCode, Problem> {
+    api.backups().adopt(&request.destination, Sealed::new(request.password)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes the index of a destination anew, and says what is wrong after it.
+#[utoipa::path(post, path = "/api/v1/backup/repairs", tag = "backup", request_body = wire_backup::RepairDestination, responses(
+    (status = 200, body = wire_backup::Verified), (status = "4XX", body = wire::Failure)))]
+pub async fn repair(
+    State(api): State<Api>,
+    Input(request): Input<wire_backup::RepairDestination>,
+) -> Result<Json<wire_backup::Verified>, Problem> {
+    let findings = api.backups().repair(&request.destination).await?;
+    Ok(Json(wire_backup::Verified { whole: findings.is_empty(), findings }))
 }
 
 /// Brings back every workspace of a lost node, or says what that would be.

@@ -207,6 +207,149 @@ pub struct RestoreBackup {
     pub dry_run: bool,
 }
 
+/// Which snapshot to look into.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ContentsOf {
+    /// At which destination.
+    pub destination: String,
+    /// The snapshot's id, or its beginning.
+    pub snapshot: String,
+    /// Only this path and what is directly below it.
+    #[serde(default)]
+    pub path: Option<String>,
+}
+
+/// What a snapshot holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotContents {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// The first 10,000 of its things.
+    pub things: Vec<SnapshotThing>,
+    /// All of them.
+    pub total: u64,
+}
+
+/// One thing in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotThing {
+    /// Its path below the folder.
+    pub path: String,
+    /// `file`, `directory`, `link`, or what is never restored.
+    pub kind: String,
+    /// Bytes of a file.
+    pub size: u64,
+    /// Permissions, in octal.
+    pub mode: Option<String>,
+    /// RFC 3339; when it was last changed.
+    pub modified: Option<String>,
+    /// What a link says.
+    pub target: Option<String>,
+}
+
+/// Which snapshots to compare.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DifferenceOf {
+    /// At which destination.
+    pub destination: String,
+    /// The earlier one's id, or its beginning.
+    pub from: String,
+    /// The later one's.
+    pub to: String,
+}
+
+/// What two snapshots hold differently.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotDifference {
+    /// The earlier one.
+    pub from: Snapshot,
+    /// The later one.
+    pub to: Snapshot,
+    /// The first 10,000 paths.
+    pub changes: Vec<SnapshotChange>,
+    /// All of them.
+    pub total: u64,
+}
+
+/// A path that two snapshots hold differently.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotChange {
+    /// The path below the folder.
+    pub path: String,
+    /// `added`, `removed` or `changed`.
+    pub change: String,
+}
+
+/// Asks for snapshots to be taken out of the list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForgetSnapshots {
+    /// At which destination.
+    pub destination: String,
+    /// Their ids, or the beginnings of those.
+    pub snapshots: Vec<String>,
+    /// Whether only to say which.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Snapshots that are not listed any more, or would not be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ForgottenSnapshots {
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// Which.
+    pub snapshots: Vec<Snapshot>,
+}
+
+/// Asks for locks to be taken away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnlockDestination {
+    /// At which destination.
+    pub destination: String,
+    /// Whether also those that somebody may hold.
+    #[serde(default)]
+    pub all: bool,
+    /// Whether only to say which.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Locks that are gone, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnlockedDestination {
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// Which.
+    pub locks: Vec<DestinationLock>,
+}
+
+/// A lock at a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DestinationLock {
+    /// Who held it; empty when it cannot be read.
+    pub host: String,
+    /// RFC 3339; since when, or when it was renewed.
+    pub since: Option<String>,
+    /// Whether nobody else could work.
+    pub exclusive: bool,
+}
+
+/// Gives the recovery password of a repository that was made elsewhere.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdoptDestination {
+    /// At which destination.
+    pub destination: String,
+    /// The password.
+    pub password: String,
+}
+
 /// Asks for all workspaces of a lost node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -285,6 +428,14 @@ pub struct VerifyBackup {
     /// Whether everything stored is read, and not only looked for.
     #[serde(default)]
     pub read_data: bool,
+}
+
+/// Asks for an index to be made anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RepairDestination {
+    /// Of which destination.
+    pub destination: String,
 }
 
 /// What a proof found.

@@ -33,7 +33,8 @@ const WINDOWS: usize = 6;
 /// The objects of one repository. Cheap to clone; clones share their state.
 #[derive(Debug, Clone)]
 pub struct Backend {
-    objects: Objects,
+    /// For what rustic does not do.
+    pub objects: Objects,
     runtime: Handle,
     stop: CancellationToken,
     shared: Arc<Shared>,
@@ -61,6 +62,11 @@ impl Backend {
     /// What went wrong first, said once.
     pub fn take_trouble(&self) -> Option<Trouble> {
         self.shared.first.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Waits for something to be done to the objects.
+    pub fn wait<T>(&self, work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+        self.runtime.block_on(work)
     }
 
     fn run<T>(&self, work: impl Future<Output = Result<T, Trouble>>) -> RusticResult<T> {

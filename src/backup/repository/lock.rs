@@ -2,7 +2,8 @@
 //!
 //! Whoever works on a repository leaves an object in `locks/`; whoever wants to be alone (prune, check) leaves an
 //! exclusive one and begins only when there is no other. A lock is renewed while work goes on; one that was not for half
-//! an hour belongs to nobody any more.
+//! an hour belongs to nobody any more. We pass over such a lock; restic does not, so those a killed node has left are taken
+//! away by its next run, and all others when a person asks for it.
 
 use std::time::Duration;
 
@@ -42,12 +43,33 @@ struct Record {
     pid: u32,
 }
 
+/// A lock that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Its key.
+    pub key: String,
+    /// Who holds it.
+    pub host: String,
+    /// Since when, or when it was renewed; absent when it cannot be read.
+    pub since: Option<Timestamp>,
+    /// Whether whoever holds it wants to be alone.
+    pub exclusive: bool,
+}
+
+impl Held {
+    /// Whether nobody holds it any more. One that cannot be read may be anybody's.
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        self.since.is_some_and(|since| now.duration_since(since) >= STALE)
+    }
+}
+
 /// A lock of ours on a repository.
 pub struct Lock {
     objects: Objects,
     cipher: Aes256CtrPoly1305Aes,
     host: String,
     key: String,
+    exclusive: bool,
 }
 
 impl Lock {
@@ -61,13 +83,41 @@ impl Lock {
         host: &str,
         now: Timestamp,
     ) -> Result<Self, Trouble> {
+        Self::obtain(objects, key, host, false, now).await
+    }
+
+    /// Takes a lock that nobody else works beside.
+    ///
+    /// # Errors
+    /// [`Cause::Locked`] when someone works there.
+    pub async fn take_alone(
+        objects: &Objects,
+        key: &MasterKey,
+        host: &str,
+        now: Timestamp,
+    ) -> Result<Self, Trouble> {
+        Self::obtain(objects, key, host, true, now).await
+    }
+
+    async fn obtain(
+        objects: &Objects,
+        key: &MasterKey,
+        host: &str,
+        exclusive: bool,
+        now: Timestamp,
+    ) -> Result<Self, Trouble> {
         let cipher = cipher(key)?;
-        let none = String::new();
-        look(objects, &cipher, &none, now).await?;
-        let written = write(objects, &cipher, host, now).await?;
-        let lock = Self { objects: objects.clone(), cipher, host: host.to_owned(), key: written };
+        let there = read_all(objects, &cipher).await?;
+        refuse(objects, &there, None, exclusive, now)?;
+        for held in there.iter().filter(|held| held.host == host && held.is_stale(now)) {
+            objects.delete(&held.key).await?;
+        }
+        let written = write(objects, &cipher, host, exclusive, now).await?;
+        let lock = Self { objects: objects.clone(), cipher, host: host.to_owned(), key: written, exclusive };
         // Whoever came between our look and our lock has seen ours or is seen now.
-        if let Err(trouble) = look(&lock.objects, &lock.cipher, &lock.key, now).await {
+        let again = read_all(objects, &lock.cipher).await;
+        let refused = again.and_then(|there| refuse(objects, &there, Some(&lock.key), exclusive, now));
+        if let Err(trouble) = refused {
             lock.release().await;
             return Err(trouble);
         }
@@ -79,7 +129,7 @@ impl Lock {
     /// # Errors
     /// When it cannot be written; the old one still stands then.
     pub async fn renew(&mut self, now: Timestamp) -> Result<(), Trouble> {
-        let new = write(&self.objects, &self.cipher, &self.host, now).await?;
+        let new = write(&self.objects, &self.cipher, &self.host, self.exclusive, now).await?;
         let old = std::mem::replace(&mut self.key, new);
         self.objects.delete(&old).await
     }
@@ -92,7 +142,28 @@ impl Lock {
     }
 }
 
-fn cipher(key: &MasterKey) -> Result<Aes256CtrPoly1305Aes, Trouble> {
+/// The locks on a repository, and with `remove` takes those away that nobody holds any more, with `all` every one.
+///
+/// # Errors
+/// When they cannot be read or removed.
+pub async fn unlock(
+    objects: &Objects,
+    key: &MasterKey,
+    all: bool,
+    remove: bool,
+    now: Timestamp,
+) -> Result<Vec<Held>, Trouble> {
+    let there = read_all(objects, &cipher(key)?).await?;
+    let chosen: Vec<Held> = there.into_iter().filter(|held| all || held.is_stale(now)).collect();
+    if remove {
+        for held in &chosen {
+            objects.delete(&held.key).await?;
+        }
+    }
+    Ok(chosen)
+}
+
+pub(super) fn cipher(key: &MasterKey) -> Result<Aes256CtrPoly1305Aes, Trouble> {
     let parts = [key.encrypt.as_slice(), &key.mac.k, &key.mac.r].concat();
     if parts.len() != 64 {
         return Err(Trouble::new(
@@ -108,11 +179,12 @@ async fn write(
     objects: &Objects,
     cipher: &Aes256CtrPoly1305Aes,
     host: &str,
+    exclusive: bool,
     now: Timestamp,
 ) -> Result<String, Trouble> {
     let record = Record {
         time: now,
-        exclusive: false,
+        exclusive,
         hostname: host.to_owned(),
         username: "nexus".to_owned(),
         pid: std::process::id(),
@@ -128,31 +200,40 @@ async fn write(
     Ok(key)
 }
 
-/// Whether someone else wants to be alone.
-async fn look(
-    objects: &Objects,
-    cipher: &Aes256CtrPoly1305Aes,
-    ours: &str,
-    now: Timestamp,
-) -> Result<(), Trouble> {
+/// All locks there are.
+async fn read_all(objects: &Objects, cipher: &Aes256CtrPoly1305Aes) -> Result<Vec<Held>, Trouble> {
+    let mut all = Vec::new();
     for listed in objects.list("locks").await?.into_iter().take(READ_MAX) {
         let key = format!("locks/{}", listed.key);
-        if key == ours {
-            continue;
-        }
         // Gone in between: it is no lock any more.
         let Some(bytes) = objects.find(&key).await? else { continue };
-        let Some(record) = open(cipher, &bytes) else {
+        all.push(match open(cipher, &bytes) {
+            Some(record) => {
+                Held { key, host: record.hostname, since: Some(record.time), exclusive: record.exclusive }
+            }
             // Unknown is not absent.
-            let detail = format!("`{key}` cannot be read");
-            return Err(Trouble::new(Cause::Locked, format!("work at {}", objects.shown()), detail));
-        };
-        if record.exclusive && now.duration_since(record.time) < STALE {
-            let detail = format!("`{}` since {}", record.hostname, record.time);
-            return Err(Trouble::new(Cause::Locked, format!("work at {}", objects.shown()), detail));
-        }
+            None => Held { key, host: String::new(), since: None, exclusive: true },
+        });
     }
-    Ok(())
+    Ok(all)
+}
+
+/// Refuses when someone else than `ours` wants to be alone, or is there and we want to be `alone`.
+fn refuse(
+    objects: &Objects,
+    there: &[Held],
+    ours: Option<&str>,
+    alone: bool,
+    now: Timestamp,
+) -> Result<(), Trouble> {
+    let in_the_way =
+        |held: &&Held| (held.exclusive || alone) && Some(held.key.as_str()) != ours && !held.is_stale(now);
+    let Some(held) = there.iter().find(in_the_way) else { return Ok(()) };
+    let detail = match held.since {
+        Some(time) => format!("`{}` since {time}", held.host),
+        None => format!("`{}` cannot be read", held.key),
+    };
+    Err(Trouble::new(Cause::Locked, format!("work at {}", objects.shown()), detail))
 }
 
 fn open(cipher: &Aes256CtrPoly1305Aes, bytes: &[u8]) -> Option<Record> {
@@ -202,6 +283,44 @@ mod tests {
             lock.release().await;
         }
         assert_eq!(objects.list("locks").await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_wants_to_be_alone_waits_for_the_others_and_they_for_it() {
+        let (objects, key, now) = (Objects::memory(), MasterKey::new(), at("2026-01-01T12:00:00Z"));
+        let other = Lock::take(&objects, &key, "b", now).await.unwrap();
+        assert_eq!(Lock::take_alone(&objects, &key, "a", now).await.err().unwrap().cause, Cause::Locked);
+        other.release().await;
+        let mut alone = Lock::take_alone(&objects, &key, "a", now).await.unwrap();
+        alone.renew(now).await.unwrap();
+        assert_eq!(Lock::take(&objects, &key, "b", now).await.err().unwrap().cause, Cause::Locked);
+        alone.release().await;
+        assert_eq!(objects.list("locks").await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_lock_nobody_gave_back_is_taken_away_by_who_left_it_or_when_asked() {
+        let (objects, key) = (Objects::memory(), MasterKey::new());
+        let (then, now) = (at("2026-01-01T12:00:00Z"), at("2026-01-01T12:31:00Z"));
+        // As two killed nodes leave them.
+        for host in ["a", "b"] {
+            drop(Lock::take(&objects, &key, host, then).await.unwrap());
+        }
+        let fresh = Lock::take(&objects, &key, "c", now).await.unwrap();
+        assert_eq!(objects.list("locks").await.unwrap().len(), 3, "those of others are theirs");
+        let ours = Lock::take(&objects, &key, "a", now).await.unwrap();
+        assert_eq!(objects.list("locks").await.unwrap().len(), 3, "its own old one is gone");
+        let shown = unlock(&objects, &key, false, false, now).await.unwrap();
+        assert_eq!(shown.iter().map(|held| held.host.as_str()).collect::<Vec<_>>(), ["b"]);
+        unlock(&objects, &key, false, true, now).await.unwrap();
+        assert_eq!(objects.list("locks").await.unwrap().len(), 2, "who works keeps its lock");
+        objects.put("locks/strange", vec![Bytes::from_static(b"?")]).await.unwrap();
+        assert_eq!(unlock(&objects, &key, false, true, now).await.unwrap(), [], "it may be anybody's");
+        assert_eq!(unlock(&objects, &key, true, true, now).await.unwrap().len(), 3);
+        assert_eq!(objects.list("locks").await.unwrap(), []);
+        for lock in [fresh, ours] {
+            lock.release().await;
+        }
     }
 
     #[tokio::test]

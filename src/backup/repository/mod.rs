@@ -29,6 +29,7 @@ use rustic_core::IndexedIdsStatus;
 use rustic_core::KeyOptions;
 use rustic_core::LsOptions;
 use rustic_core::OpenStatus;
+use rustic_core::RepairIndexOptions;
 use rustic_core::RepositoryBackends;
 use rustic_core::RepositoryOptions;
 use rustic_core::RusticError;
@@ -38,6 +39,8 @@ use rustic_core::repofile::MasterKey;
 use rustic_core::repofile::Node;
 use rustic_core::repofile::NodeType;
 use rustic_core::repofile::SnapshotFile;
+use sha2::Digest as _;
+use sha2::Sha256;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -52,8 +55,10 @@ use crate::base::clock;
 use crate::base::sealed::Sealed;
 
 pub use key::Keys;
+pub use lock::Held;
 pub use lock::Lock;
 pub use lock::RENEW;
+pub use lock::unlock;
 
 use backend::Backend;
 use source::Source;
@@ -307,6 +312,8 @@ fn trouble(backend: &Backend, doing: &str, error: &RusticError) -> Trouble {
     let text = error.display_log();
     let cause = if error.is_incorrect_password() {
         Cause::WrongKey
+    } else if text.contains("version") && text.contains("not supported") {
+        Cause::Foreign
     } else if text.contains("MAC check failed") {
         Cause::Damaged
     } else {
@@ -374,6 +381,27 @@ impl Repository {
         // rustic does not name the type of the level outside of itself.
         let bad = found.0.into_iter().filter(|(level, _)| format!("{level:?}") == "Error");
         Ok(bad.map(|(_, error)| error.to_string()).collect())
+    }
+
+    /// Makes the index anew from what is there: damaged parts of it go, and packs it does not know are read. Nobody may
+    /// work beside it.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn repair_index(&self) -> Result<(), Trouble> {
+        let objects = &self.backend.objects;
+        for listed in self.backend.wait(objects.list("index"))? {
+            let key = format!("index/{}", listed.key);
+            let bytes = self.backend.wait(objects.get(&key))?;
+            let name: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            // Each is called by its digest: this one is not what was written, and nothing can be read before it is gone.
+            if name != listed.key {
+                self.backend.wait(objects.delete(&key))?;
+            }
+        }
+        self.inner
+            .repair_index(&RepairIndexOptions::default(), false)
+            .map_err(|error| self.trouble("repair the index of", &error))
     }
 
     /// Ready to add snapshots.
@@ -490,6 +518,17 @@ impl Repository<IndexedFullStatus> {
 
 /// What reads a file of a snapshot.
 pub struct Content(Node);
+
+impl Content {
+    /// Equal for equal contents in one repository, and short.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        for id in self.0.content.iter().flatten() {
+            hasher.update(id.to_hex().as_str().as_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
 
 fn wanted(path: &Path, node: &Node) -> restore::Wanted {
     let kind = match &node.node_type {

@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use aes256ctr_poly1305aes::Nonce;
+use aes256ctr_poly1305aes::aead::Aead as _;
 use tempfile::TempDir;
 
 use super::*;
@@ -212,6 +214,68 @@ async fn a_repository_made_elsewhere_opens_with_its_password_alone() {
         assert!(bench.access.load().unwrap().is_none(), "a wrong password is not kept");
         assert_eq!(bench.access.adopt(password).unwrap().snapshots().unwrap().len(), 1);
         assert!(bench.access.open().unwrap().is_some());
+    })
+    .await;
+}
+
+/// The files of a kind, the largest first.
+fn stored(bench: &Bench, kind: &str) -> Vec<PathBuf> {
+    fn walk(path: &Path, into: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { walk(&path, into) } else { into.push(path) }
+        }
+    }
+    let mut all = Vec::new();
+    walk(&bench.directory.path().join("repository").join(kind), &mut all);
+    all.sort_by_key(|path| std::cmp::Reverse(std::fs::metadata(path).unwrap().len()));
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_damaged_or_lost_is_made_again_from_the_packs() {
+    blocking(|bench| {
+        bench.save("2026-01-01T12:00:00Z").unwrap();
+        let before = picture(&bench.folder());
+        let open = || bench.access.open().unwrap().unwrap();
+        for number in 0..2 {
+            for path in stored(&bench, "index") {
+                let mut bytes = std::fs::read(&path).unwrap();
+                if number == 0 {
+                    bytes[20] ^= 1;
+                    std::fs::write(&path, bytes).unwrap();
+                } else {
+                    std::fs::remove_file(&path).unwrap();
+                }
+            }
+            std::fs::remove_dir_all(bench.directory.path().join("cache")).ok();
+            assert!(open().reader().is_err() || !open().check(false).is_ok_and(|found| found.is_empty()));
+            open().repair_index().unwrap();
+            assert_eq!(open().check(true).unwrap(), Vec::<String>::new());
+            let to = bench.directory.path().join(format!("back-{number}"));
+            assert_eq!(bench.restore(&open().snapshots().unwrap()[0], &to), []);
+            assert_eq!(picture(&to), before);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_of_a_newer_version_is_left_alone() {
+    blocking(|bench| {
+        let master = bench.access.open_or_create(None).unwrap().master();
+        let path = bench.directory.path().join("repository/config");
+        let bytes = std::fs::read(&path).unwrap();
+        let cipher = lock::cipher(&master).unwrap();
+        let (nonce, sealed) = bytes.split_at(16);
+        let text = cipher.decrypt(Nonce::from_slice(nonce), sealed).unwrap();
+        let text = String::from_utf8(text).unwrap().replace("\"version\":2", "\"version\":3");
+        let sealed = cipher.encrypt(Nonce::from_slice(nonce), text.as_bytes()).unwrap();
+        std::fs::write(&path, [nonce, &sealed].concat()).unwrap();
+        let refused = bench.access.open().err().unwrap();
+        assert_eq!(refused.cause, Cause::Foreign);
+        assert!(refused.detail.contains("version `3` not supported"), "{refused}");
+        assert_eq!(bench.save("2026-01-01T12:00:00Z").unwrap_err().cause, Cause::Foreign);
     })
     .await;
 }

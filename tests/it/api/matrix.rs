@@ -35,8 +35,11 @@ const NOWHERE: &str = r#"{"destination":"nowhere"}"#;
 const NOBODY: &str = r#"{"workspace":"nobody"}"#;
 const TOKEN: &str = r#"{"label":"x","scope":"none"}"#;
 
+const FORGET: &str = r#"{"destination":"nowhere","snapshots":["abcd"]}"#;
+const ADOPT: &str = r#"{"destination":"nowhere","password":"x"}"#;
+
 /// route, [without a token, read, write, admin, local socket]
-const MATRIX: [Row; 49] = [
+const MATRIX: [Row; 55] = [
     row("GET /", [200, 200, 200, 200, 200]),
     row("GET /style.css", [200, 200, 200, 200, 200]),
     row("GET /health", [200, 200, 200, 200, 200]),
@@ -74,6 +77,12 @@ const MATRIX: [Row; 49] = [
     row_with("POST /api/v1/backup/runs", NOWHERE, [401, 403, 404, 404, 404]),
     row("GET /api/v1/backup/snapshots", [401, 200, 200, 200, 200]),
     row_with("POST /api/v1/backup/restores", NOBODY, [401, 403, 404, 404, 404]),
+    row("GET /api/v1/backup/contents", [401, 400, 400, 400, 400]),
+    row("GET /api/v1/backup/differences", [401, 400, 400, 400, 400]),
+    row_with("POST /api/v1/backup/forgets", FORGET, [401, 403, 403, 404, 404]),
+    row_with("POST /api/v1/backup/unlocks", NOWHERE, [401, 403, 403, 404, 404]),
+    row_with("POST /api/v1/backup/adoptions", ADOPT, [401, 403, 403, 404, 404]),
+    row_with("POST /api/v1/backup/repairs", NOWHERE, [401, 403, 403, 404, 404]),
     row_with("POST /api/v1/backup/rebuilds", NOWHERE, [401, 403, 403, 404, 404]),
     row_with("POST /api/v1/backup/verifications", NOWHERE, [401, 403, 404, 404, 404]),
     row("GET /api/v1/backup/recovery", [401, 403, 403, 400, 400]),

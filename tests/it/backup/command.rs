@@ -116,3 +116,66 @@ async fn no_name_leads_out_of_the_watched_directory() {
     }
     node.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_are_looked_into_compared_and_forgotten() {
+    let node = node().await;
+    node.json(&["backup", "run"]).await;
+    std::fs::write(node.directory.join("shop/src/app.js"), "two, longer").unwrap();
+    std::fs::write(node.directory.join("shop/src/new.js"), "new").unwrap();
+    std::fs::remove_file(node.directory.join("shop/README.md")).unwrap();
+    node.json(&["backup", "run"]).await;
+    let list = node.json(&["backup", "list"]).await;
+    let id = |index: usize| list["snapshots"][index]["id"].as_str().unwrap().to_owned();
+    let (first, second) = (id(0), id(1));
+
+    let shown = node.json(&["backup", "show", &first[..8]]).await;
+    let paths = |value: &serde_json::Value, list: &str| {
+        let all = value[list].as_array().unwrap().iter();
+        all.map(|one| one["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(paths(&shown, "things"), ["README.md", "src", "src/app.js"], "{shown}");
+    let part = node.json(&["backup", "show", &second, "src"]).await;
+    assert_eq!(paths(&part, "things"), ["src", "src/app.js", "src/new.js"], "{part}");
+    let nothing = node.nexus(&["backup", "show", &second, "nowhere"]).await;
+    assert!(nothing.status.code() == Some(3) && talk(&nothing).contains("holds no `nowhere`"), "{nothing:?}");
+
+    let differ = node.nexus(&["backup", "diff", &first, &second]).await;
+    let lines = ["removed  README.md", "changed  src/app.js", "added    src/new.js"];
+    assert_eq!(out(&differ).lines().collect::<Vec<_>>(), lines, "{differ:?}");
+    assert_eq!(node.json(&["backup", "diff", &first, &first]).await["total"], 0);
+
+    let unknown = node.nexus(&["backup", "forget", "ffff", "--yes"]).await;
+    assert_eq!(unknown.status.code(), Some(3), "{unknown:?}");
+    let plan = node.json(&["backup", "forget", &first[..8], "--dry-run"]).await;
+    assert_eq!(plan["snapshots"][0]["id"], first.as_str());
+    let refused = node.nexus(&["backup", "forget", &first[..8]]).await;
+    assert!(!refused.status.success() && talk(&refused).contains("needs a yes"), "{refused:?}");
+    assert_eq!(node.json(&["backup", "list"]).await["snapshots"].as_array().map(Vec::len), Some(2));
+    node.json(&["backup", "forget", &first[..8], "--yes"]).await;
+    let left = node.json(&["backup", "list"]).await;
+    assert_eq!(left["snapshots"][0]["id"], second.as_str(), "{left}");
+    assert_eq!(left["snapshots"].as_array().map(Vec::len), Some(1));
+
+    // A password is kept only when it opens what is there.
+    let adopt =
+        |password: &str| serde_json::json!({ "destination": "local", "password": password }).to_string();
+    let wrong = node.send_local("POST", "/api/v1/backup/adoptions", Some(&adopt("wrong"))).await;
+    assert!(wrong.status == 403 && wrong.body.contains("does not open it"), "{wrong:?}");
+    let right = node.json(&["backup", "recovery", "local"]).await["password"].as_str().unwrap().to_owned();
+    let taken = node.send_local("POST", "/api/v1/backup/adoptions", Some(&adopt(&right))).await;
+    assert_eq!(taken.status, 204, "{taken:?}");
+
+    // Without its index nothing comes back; from the packs it is made again.
+    let index = node.directory.parent().unwrap().join("backups/index");
+    for entry in std::fs::read_dir(&index).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    assert!(!node.nexus(&["backup", "verify", "local"]).await.status.success());
+    assert_eq!(node.json(&["backup", "repair", "local"]).await["whole"], true);
+    assert!(node.nexus(&["backup", "verify", "local", "--read-data"]).await.status.success());
+
+    let none = node.nexus(&["backup", "unlock", "local"]).await;
+    assert!(none.status.success() && talk(&none).contains("no lock is left over"), "{none:?}");
+    node.close().await;
+}
