@@ -145,7 +145,7 @@ async fn sy14_without_enough_watches_changes_are_seen_and_it_is_said() {
             fs::write(src.join(&name), format!("changed {number}")).unwrap();
             let started = Instant::now();
             while fs::read_to_string(agent.at(&name)).unwrap() != format!("changed {number}") {
-                assert!(started.elapsed() < Duration::from_secs(15), "{name} is never seen");
+                assert!(started.elapsed() < Duration::from_secs(60), "{name} is never seen");
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             println!("{said}: seen after {:?}", started.elapsed());
