@@ -10,7 +10,8 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::ResolveFlags;
 
-/// Replaces `path` with `content`: written beside it, synced, renamed over it, and the directory synced.
+/// Replaces `path` with `content`: written beside it, synced, renamed over it, and the directory synced. Its owner alone
+/// can read it.
 ///
 /// # Errors
 /// When any of that fails; `path` has its old content then.

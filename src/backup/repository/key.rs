@@ -5,15 +5,13 @@
 //! is on the disk before the repository exists: there is never a repository that nobody can open.
 
 use std::io;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::path::PathBuf;
 
 use rustic_core::repofile::MasterKey;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::base::files;
 use crate::base::ids;
 use crate::base::sealed::Sealed;
 
@@ -70,16 +68,8 @@ impl Keys {
             password: self.password.reveal().clone(),
             master: self.master.as_ref().map(|master| master.reveal().clone()),
         };
-        let directory = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(directory)?;
-        let text = serde_json::to_vec(&file).map_err(io::Error::other)?;
-        let new: PathBuf = path.with_extension("new");
-        let mut options = std::fs::OpenOptions::new();
-        let mut written = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        written.write_all(&text)?;
-        written.sync_all()?;
-        std::fs::rename(&new, path)?;
-        std::fs::File::open(directory)?.sync_all()
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        files::replace(path, &serde_json::to_vec(&file).map_err(io::Error::other)?)
     }
 }
 
