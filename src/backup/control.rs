@@ -421,7 +421,7 @@ impl Backups {
         let opening = access.clone();
         let password = self.inner.settings.passwords.get(&destination.name).cloned();
         let repository = blocking(move || opening.open_or_create(password)).await?;
-        let lock = Lock::take(&access.objects, &repository.master(), &self.inner.host, now).await?;
+        let lock = Lock::take(repository.objects(), &repository.master(), &self.inner.host, now).await?;
         let (this, keep) = (self.clone(), destination.clone());
         let work = blocking(move || this.save_each(repository, &keep, jobs, now));
         renewing(lock, work).await
@@ -451,7 +451,7 @@ impl Backups {
         let unchanged = known.map(|known| Outcome {
             folder: String::new(),
             report: Report::default(),
-            saved: Some(Saved { snapshot: None, since: Some(known.snapshot), new: 0, changed: 0, stored: 0 }),
+            saved: Some(Saved::nothing_since(known.snapshot)),
             failure: None,
         });
         let workspace = Workspace { id: state::ID.to_owned(), folder: String::new(), path: staged.folder };
@@ -575,8 +575,8 @@ fn unchanged(workspace: &Workspace, inner: &Inner, destination: &str) -> Option<
     if !same || known.folder != workspace.folder || report.unreadable.total > 0 {
         return None;
     }
-    let saved = Saved { snapshot: None, since: Some(known.snapshot), new: 0, changed: 0, stored: 0 };
-    Some(Outcome { folder: workspace.folder.clone(), report, saved: Some(saved), failure: None })
+    let saved = Some(Saved::nothing_since(known.snapshot));
+    Some(Outcome { folder: workspace.folder.clone(), report, saved, failure: None })
 }
 
 /// Asks the destination whether the snapshots that nothing has changed since are there. Those that are gone are taken

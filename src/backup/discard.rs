@@ -53,21 +53,16 @@ impl Backups {
         ids: &[String],
         dry_run: bool,
     ) -> Result<Vec<Snapshot>, Error> {
-        let there = self.snapshots(destination).await?;
+        let (there, repository) = self.listed(destination).await?;
         let mut chosen: Vec<Snapshot> = Vec::new();
         for id in ids {
             chosen.push(meant(&there, id, destination)?.clone());
         }
-        if dry_run || chosen.is_empty() {
+        let Some(repository) = repository.filter(|_| !dry_run && !chosen.is_empty()) else {
             return Ok(chosen);
-        }
-        let _held = self.hold(self.destination(destination)?).await?;
-        let (access, password) = self.opening(destination)?;
-        let objects = access.objects.clone();
-        let Some(repository) = blocking(move || access.open_with_password(password)).await? else {
-            return Ok(Vec::new());
         };
-        let lock = Lock::take(&objects, &repository.master(), &self.inner().host, clock::now()).await?;
+        let _held = self.hold(self.destination(destination)?).await?;
+        let lock = self.lock(&repository).await?;
         let all: Vec<String> = chosen.iter().map(|one| one.id.clone()).collect();
         renewing(lock, blocking(move || repository.forget(&all))).await?;
         Ok(chosen)
@@ -84,13 +79,10 @@ impl Backups {
 
     async fn repair_now(&self, destination: &str) -> Result<Vec<String>, Error> {
         let _held = self.hold(self.destination(destination)?).await?;
-        let (access, password) = self.opening(destination)?;
-        let objects = access.objects.clone();
-        let again = access.clone();
-        let Some(repository) = blocking(move || access.open_with_password(password)).await? else {
-            return Ok(Vec::new());
-        };
-        let lock = Lock::take_alone(&objects, &repository.master(), &self.inner().host, clock::now()).await?;
+        let Some(repository) = self.repository(destination).await? else { return Ok(Vec::new()) };
+        let (again, _) = self.opening(destination)?;
+        let (objects, master) = (repository.objects().clone(), repository.master());
+        let lock = Lock::take_alone(&objects, &master, &self.inner().host, clock::now()).await?;
         let work = blocking(move || {
             repository.repair_index()?;
             again.open()?.map_or(Ok(Vec::new()), |repaired| repaired.check(false))
@@ -104,11 +96,8 @@ impl Backups {
     /// When they cannot be read or removed.
     pub async fn unlock(&self, destination: &str, all: bool, dry_run: bool) -> Result<Vec<Held>, Error> {
         let _held = self.hold(self.destination(destination)?).await?;
-        let (access, password) = self.opening(destination)?;
-        let objects = access.objects.clone();
-        let Some(repository) = blocking(move || access.open_with_password(password)).await? else {
-            return Ok(Vec::new());
-        };
-        Ok(repository::unlock(&objects, &repository.master(), all, !dry_run, clock::now()).await?)
+        let Some(repository) = self.repository(destination).await? else { return Ok(Vec::new()) };
+        let (objects, master) = (repository.objects(), repository.master());
+        Ok(repository::unlock(objects, &master, all, !dry_run, clock::now()).await?)
     }
 }

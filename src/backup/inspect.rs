@@ -8,14 +8,14 @@ use super::control::Backups;
 use super::control::blocking;
 use super::discard::meant;
 use super::error::Error;
-use super::repository::Access;
 use super::repository::Content;
+use super::repository::Reader;
+use super::repository::Repository;
 use super::repository::Snapshot;
 use super::restore::Kind;
 use super::restore::Wanted;
 use super::trouble::Cause;
 use super::trouble::Trouble;
-use crate::base::sealed::Sealed;
 
 /// More things than this are counted and not listed.
 pub const LISTED: usize = 10_000;
@@ -69,13 +69,13 @@ impl Backups {
     /// # Errors
     /// When the id means none or several, or it cannot be read whole.
     pub async fn contents(&self, destination: &str, id: &str, path: Option<&str>) -> Result<Contents, Error> {
-        let snapshot = self.one(destination, id).await?;
-        let (access, password) = self.opening(destination)?;
+        let (all, repository) = self.listed(destination).await?;
+        let snapshot = meant(&all, id, destination)?.clone();
         let path = path.map(|path| path.trim_matches('/').to_owned()).filter(|path| !path.is_empty());
         let (asked, wanted) = (snapshot.clone(), path.clone());
         let read = move || {
             let (mut listed, mut total) = (Vec::new(), 0);
-            each(&access, password, &asked, &mut |thing, _| {
+            each(&reader(repository)?, &asked, &mut |thing, _| {
                 if wanted.as_ref().is_none_or(|path| is_in(path.as_bytes(), thing.path.as_bytes())) {
                     total += 1;
                     if listed.len() < LISTED {
@@ -97,22 +97,25 @@ impl Backups {
     /// # Errors
     /// When an id means none or several, or one cannot be read whole.
     pub async fn difference(&self, destination: &str, from: &str, to: &str) -> Result<Difference, Error> {
-        let (from, to) = (self.one(destination, from).await?, self.one(destination, to).await?);
-        let (access, password) = self.opening(destination)?;
+        let (all, repository) = self.listed(destination).await?;
+        let one = |id| meant(&all, id, destination).cloned();
+        let (from, to) = (one(from)?, one(to)?);
         let (earlier, later) = (from.clone(), to.clone());
         let read = move || {
-            let earlier = natures(&access, password.clone(), &earlier)?;
-            Ok(compare(&earlier, &natures(&access, password, &later)?))
+            let reader = reader(repository)?;
+            Ok(compare(&natures(&reader, &earlier)?, &natures(&reader, &later)?))
         };
         let mut listed = blocking(read).await?;
         let total = listed.len() as u64;
         listed.truncate(LISTED);
         Ok(Difference { from, to, listed, total })
     }
+}
 
-    async fn one(&self, destination: &str, id: &str) -> Result<Snapshot, Error> {
-        Ok(meant(&self.snapshots(destination).await?, id, destination)?.clone())
-    }
+/// Ready to read what a snapshot of a repository holds.
+fn reader(repository: Option<Repository>) -> Result<Reader, Trouble> {
+    let gone = || Trouble::new(Cause::Missing, "read a snapshot", "the repository is gone");
+    repository.ok_or_else(gone)?.reader()
 }
 
 /// Whether something is at a path or directly below it.
@@ -124,14 +127,7 @@ fn is_in(path: &[u8], thing: &[u8]) -> bool {
     }
 }
 
-fn each(
-    access: &Access,
-    password: Option<Sealed<String>>,
-    snapshot: &Snapshot,
-    take: &mut dyn FnMut(Wanted, Content),
-) -> Result<(), Trouble> {
-    let gone = || Trouble::new(Cause::Missing, "read a snapshot", "the repository is gone");
-    let reader = access.open_with_password(password)?.ok_or_else(gone)?.reader()?;
+fn each(reader: &Reader, snapshot: &Snapshot, take: &mut dyn FnMut(Wanted, Content)) -> Result<(), Trouble> {
     let mut first = None;
     reader.entries(snapshot, &mut |entry| match entry {
         Ok((wanted, content)) => take(wanted, content),
@@ -140,13 +136,9 @@ fn each(
     first.map_or(Ok(()), Err)
 }
 
-fn natures(
-    access: &Access,
-    password: Option<Sealed<String>>,
-    snapshot: &Snapshot,
-) -> Result<BTreeMap<OsString, Nature>, Trouble> {
+fn natures(reader: &Reader, snapshot: &Snapshot) -> Result<BTreeMap<OsString, Nature>, Trouble> {
     let mut all = BTreeMap::new();
-    each(access, password, snapshot, &mut |thing, content| {
+    each(reader, snapshot, &mut |thing, content| {
         let nature = Nature { kind: thing.kind, mode: thing.mode, content: content.fingerprint() };
         all.insert(thing.path, nature);
     })?;

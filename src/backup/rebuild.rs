@@ -16,6 +16,7 @@ use super::control::blocking;
 use super::error::Error;
 use super::recover::Request;
 use super::repository::Access;
+use super::repository::Repository;
 use super::repository::Snapshot;
 use super::restore::Target;
 use super::state;
@@ -79,12 +80,13 @@ impl Backups {
     }
 
     async fn rebuild_now(&self, destination: Option<String>, dry_run: bool) -> Result<Rebuilt, Error> {
-        let found = self.find_state(destination).await?;
+        let (found, repository) = self.find_state(destination).await?;
         let home = self.inner().home.backup();
         let folder = |source| Error::Folder { path: home.clone(), source };
         std::fs::create_dir_all(&home).map_err(folder)?;
         let scratch = tempfile::tempdir_in(&home).map_err(folder)?;
-        self.fetch_state(&found, scratch.path()).await?;
+        let (state, to) = (found.state.clone(), scratch.path().to_owned());
+        blocking(move || fetch(repository, &state, &to)).await?;
         let records = records(&scratch.path().join(state::DATABASE)).await?;
         let mut rebuilt = Rebuilt {
             destination: found.destination.clone(),
@@ -107,28 +109,21 @@ impl Backups {
         Ok(rebuilt)
     }
 
-    /// The newest state at the first destination that has one.
-    async fn find_state(&self, destination: Option<String>) -> Result<Found, Error> {
+    /// The newest state at the first destination that has one, and its repository.
+    async fn find_state(&self, destination: Option<String>) -> Result<(Found, Repository), Error> {
         let names = destination.map_or_else(|| self.destinations(), |name| vec![name]);
         let mut failure = None;
         for name in &names {
             let (access, password) = self.opening(name)?;
             match blocking(move || look(&access, password)).await {
-                Ok((Some(state), snapshots)) => {
-                    return Ok(Found { destination: name.clone(), state, snapshots });
+                Ok(Some((state, snapshots, repository))) => {
+                    return Ok((Found { destination: name.clone(), state, snapshots }, repository));
                 }
-                Ok((None, _)) => {}
+                Ok(None) => {}
                 Err(trouble) => failure = failure.or(Some(trouble)),
             }
         }
         Err(failure.map_or(Error::NoState { destinations: names }, Error::Trouble))
-    }
-
-    /// Brings the files of a state to a folder of ours.
-    async fn fetch_state(&self, found: &Found, to: &Path) -> Result<(), Error> {
-        let (access, password) = self.opening(&found.destination)?;
-        let (state, to) = (found.state.clone(), to.to_owned());
-        Ok(blocking(move || fetch(&access, password, &state, &to)).await?)
     }
 
     async fn bring_back(&self, record: Record, found: &Found, dry_run: bool) -> Result<Fate, Error> {
@@ -170,20 +165,16 @@ impl Backups {
 fn look(
     access: &Access,
     password: Option<Sealed<String>>,
-) -> Result<(Option<Snapshot>, Vec<Snapshot>), Trouble> {
-    let Some(repository) = access.open_with_password(password)? else { return Ok((None, Vec::new())) };
-    Ok((repository.states()?.pop(), repository.snapshots()?))
+) -> Result<Option<(Snapshot, Vec<Snapshot>, Repository)>, Trouble> {
+    let Some(repository) = access.open_with_password(password)? else { return Ok(None) };
+    let Some(state) = repository.states()?.pop() else { return Ok(None) };
+    Ok(Some((state, repository.snapshots()?, repository)))
 }
 
-fn fetch(
-    access: &Access,
-    password: Option<Sealed<String>>,
-    state: &Snapshot,
-    to: &Path,
-) -> Result<(), Trouble> {
+/// Brings the files of a state to a folder of ours.
+fn fetch(repository: Repository, state: &Snapshot, to: &Path) -> Result<(), Trouble> {
     let failed = |detail: String| Trouble::new(Cause::Other, "read the node's state", detail);
-    let gone = || failed("the repository is gone".to_owned());
-    let reader = access.open_with_password(password)?.ok_or_else(gone)?.reader()?;
+    let reader = repository.reader()?;
     let mut target = Target::open(to, to.to_owned()).map_err(|error| failed(error.to_string()))?;
     let mut first = None;
     reader.entries(state, &mut |entry| {

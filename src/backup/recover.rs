@@ -103,12 +103,27 @@ impl Backups {
     /// # Errors
     /// When there is no such destination, or it cannot be read.
     pub async fn snapshots(&self, destination: &str) -> Result<Vec<Snapshot>, Error> {
-        let access = self.opening(destination)?;
-        let list = move || match access.0.open_with_password(access.1)? {
-            Some(repository) => repository.snapshots(),
-            None => Ok(Vec::new()),
-        };
-        Ok(blocking(list).await?)
+        Ok(self.listed(destination).await?.0)
+    }
+
+    /// The snapshots at one destination, the oldest first, and its repository, if there is one, to go on with.
+    pub(super) async fn listed(
+        &self,
+        destination: &str,
+    ) -> Result<(Vec<Snapshot>, Option<Repository>), Error> {
+        let Some(repository) = self.repository(destination).await? else { return Ok((Vec::new(), None)) };
+        Ok(blocking(move || Ok((repository.snapshots()?, Some(repository)))).await?)
+    }
+
+    /// The repository at a destination; `None` when there is none.
+    pub(super) async fn repository(&self, destination: &str) -> Result<Option<Repository>, Error> {
+        let (access, password) = self.opening(destination)?;
+        Ok(blocking(move || access.open_with_password(password)).await?)
+    }
+
+    /// Says at the destination that we are at work there, beside others.
+    pub(super) async fn lock(&self, repository: &Repository) -> Result<Lock, Trouble> {
+        Lock::take(repository.objects(), &repository.master(), &self.inner().host, clock::now()).await
     }
 
     /// The names of all destinations.
@@ -153,11 +168,8 @@ impl Backups {
 
     async fn verify_now(&self, destination: &str, read: bool) -> Result<Vec<String>, Error> {
         let held = self.hold(self.destination(destination)?).await?;
-        let (access, password) = self.opening(destination)?;
-        let objects = access.objects.clone();
-        let repository = blocking(move || access.open_with_password(password)).await?;
-        let Some(repository) = repository else { return Ok(Vec::new()) };
-        let lock = Lock::take(&objects, &repository.master(), &self.inner().host, clock::now()).await?;
+        let Some(repository) = self.repository(destination).await? else { return Ok(Vec::new()) };
+        let lock = self.lock(&repository).await?;
         let found = renewing(lock, blocking(move || repository.check(read))).await?;
         drop(held);
         Ok(found)
@@ -179,36 +191,29 @@ impl Backups {
         if !plain {
             return Err(Error::Name { name });
         }
-        let (destination, snapshot) = self.find(&request).await?;
-        let (access, password) = self.opening(&destination)?;
+        let (destination, snapshot, repository) = self.find(&request).await?;
         let directory = self.inner().settings.directory.clone();
         let to = directory.join(&name);
         let stamp = clock::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let aside = self.inner().home.backup().join("replaced").join(format!("{name}-{stamp}"));
-        let objects = access.objects.clone();
-        let repository = blocking(move || access.open_with_password(password)).await?;
-        let missing = || {
-            Trouble::new(Cause::Missing, format!("restore from `{destination}`"), "the repository is gone")
-        };
-        let repository = repository.ok_or_else(missing)?;
-        let lock = Lock::take(&objects, &repository.master(), &self.inner().host, clock::now()).await?;
+        let lock = self.lock(&repository).await?;
         let there = std::fs::symlink_metadata(&to).is_ok();
         let job = Job { request, name, to, aside, snapshot, destination, directory, there };
         let work = async { Ok(blocking(move || Ok(job.run(repository))).await) };
         renewing(lock, work).await??
     }
 
-    async fn find(&self, request: &Request) -> Result<(String, Snapshot), Error> {
+    async fn find(&self, request: &Request) -> Result<(String, Snapshot, Repository), Error> {
         let names = match &request.destination {
             Some(name) => vec![name.clone()],
             None => self.destinations(),
         };
         let mut failure = None;
         for name in &names {
-            match self.snapshots(name).await {
-                Ok(snapshots) => {
-                    if let Some(found) = choose(request, &snapshots) {
-                        return Ok((name.clone(), found.clone()));
+            match self.listed(name).await {
+                Ok((snapshots, repository)) => {
+                    if let Some((found, repository)) = choose(request, &snapshots).zip(repository) {
+                        return Ok((name.clone(), found.clone(), repository));
                     }
                 }
                 Err(error) => failure = failure.or(Some(error)),

@@ -97,6 +97,9 @@ pub struct Repository<S = OpenStatus> {
 /// A repository that is ready to take snapshots.
 pub type Writer = Repository<IndexedIdsStatus>;
 
+/// A repository that is ready to give content back.
+pub type Reader = Repository<IndexedFullStatus>;
+
 /// What a snapshot is taken of.
 pub struct Subject<'a> {
     /// Where in the snapshot it lies.
@@ -155,6 +158,13 @@ pub struct Saved {
     pub changed: u64,
     /// Bytes that were stored for it, compressed.
     pub stored: u64,
+}
+
+impl Saved {
+    /// Nothing, because nothing has changed since this snapshot.
+    pub fn nothing_since(snapshot: String) -> Self {
+        Self { snapshot: None, since: Some(snapshot), new: 0, changed: 0, stored: 0 }
+    }
 }
 
 impl Access {
@@ -334,6 +344,11 @@ impl Repository {
         self.inner.key()
     }
 
+    /// Its objects, for what rustic does not do.
+    pub fn objects(&self) -> &Objects {
+        &self.backend.objects
+    }
+
     /// All snapshots of folders, the oldest first.
     ///
     /// # Errors
@@ -408,7 +423,7 @@ impl Repository {
     ///
     /// # Errors
     /// When its index cannot be read.
-    pub fn writer(self) -> Result<Repository<IndexedIdsStatus>, Trouble> {
+    pub fn writer(self) -> Result<Writer, Trouble> {
         let (backend, shown) = (self.backend, self.shown);
         let inner = self
             .inner
@@ -421,7 +436,7 @@ impl Repository {
     ///
     /// # Errors
     /// When its index cannot be read.
-    pub fn reader(self) -> Result<Repository<IndexedFullStatus>, Trouble> {
+    pub fn reader(self) -> Result<Reader, Trouble> {
         let (backend, shown) = (self.backend, self.shown);
         let inner = self
             .inner
