@@ -197,7 +197,8 @@ async fn sy15_editors_are_followed_into_a_container_and_out_of_it() {
         }
         for (name, script) in INSIDE {
             let text = format!("inside-{}-{round}", name.replace(|c: char| !c.is_alphanumeric(), "-"));
-            bench.inside(&["sh", "-c", &format!("F=/workspace/script.sh T={text}; {script}")]);
+            let text_is = format!("T={text}");
+            bench.inside(&["env", "F=/workspace/script.sh", &text_is, "sh", "-c", script]);
             let started = Instant::now();
             // Four programs one after the other are slower than an editor: it may be gone for a moment.
             while fs::read_to_string(&here).unwrap_or_default().trim() != text {
@@ -234,7 +235,7 @@ async fn sy15_a_checkout_is_followed_into_a_container() {
     bench.start(DEBIAN, &[], &["/nexus/nexus-agent", "static", "."]);
     bench.ready().await;
     for round in 0..nightly_or(20, 3) {
-        bench.inside(&["sh", "-c", &format!("echo {round} > /workspace/inside")]);
+        bench.inside(&["sh", "-c", "echo $1 > /workspace/inside", "sh", &round.to_string()]);
         git(&folder, &["checkout", "--quiet", ["one", "two"][round % 2]]);
         bench.flush().await;
         let mut own = contents(&folder);

@@ -213,7 +213,8 @@ async fn sy10_a_directory_that_cannot_be_read_is_said_and_deletes_nothing() {
     let at = |bench: &Bench, name: &str| bench.folder.path().join("src").join(name);
     for round in 0..nightly_or(30, 2) {
         bench.inside(&["chmod", "000", "/workspace/closed"]);
-        bench.inside(&["sh", "-c", &format!("echo {round} > /workspace/open/inside{round}")]);
+        let write = "echo $1 > /workspace/open/inside$1";
+        bench.inside(&["sh", "-c", write, "sh", &round.to_string()]);
         bench.write(&format!("open/host{round}"), "new");
         let listed = |status: &nexus::sync::Status| {
             status.skipped.iter().any(|one| one.path == "closed" && one.why.contains("cannot be read"))
