@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::apply::Applier;
+use crate::apply::Fresh;
 use crate::apply::Problem;
 use crate::apply::displace::Checked;
 use crate::content;
@@ -11,6 +12,7 @@ use crate::disk::Disk;
 use crate::disk::Facts;
 use crate::disk::Kind;
 use crate::disk::Owner;
+use crate::disk::STAGED_MODE;
 use crate::disk::Slot;
 use crate::entry::Digest;
 use crate::log::Medium;
@@ -68,16 +70,17 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
         {
             return self.set_mode(path, old, new);
         }
-        let slot = self.supply(path, new, now.is_none())?;
+        let (slot, known) = self.supply(path, new, now.is_none())?;
         match now {
-            None => self.put_at_free(path, new, slot),
+            None => self.put_at_free(path, new, slot, known),
             Some(old) => self.put_for(path, old, new, slot),
         }
     }
 
-    /// Brings the content to a slot. What was taken from another path is used for a free one only: exchanged, its slot
-    /// would hold something else than was said of it.
-    fn supply(&mut self, path: &RelPath, new: &Item, free: bool) -> Result<Slot, Problem> {
+    /// Brings the content to a slot; says what is known of it without looking. What was taken from another path is used
+    /// for a free one only, and what is fresh under its part: exchanged, the slot would hold something else than was
+    /// said of it.
+    fn supply(&mut self, path: &RelPath, new: &Item, free: bool) -> Result<(Slot, Option<Facts>), Problem> {
         let digest = match new {
             Item::File(file) => file.digest,
             Item::Symlink(target) if target.fits(path) => content::digest_of_link(target.as_bytes()),
@@ -88,9 +91,26 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
         if let Some(id) = self.moving.get(&digest).filter(|_| free) {
             // It may have been brought all the same.
             self.spare.insert(slot);
-            return Ok(Slot::Taken(*id));
+            self.spare.extend(self.fresh.get(&digest).map(|fresh| Slot::Part(fresh.part)));
+            return Ok((Slot::Taken(*id), None));
+        }
+        if matches!(new, Item::File(File { size: 0, .. })) && !self.fresh.contains_key(&digest) {
+            self.make_empty(digest)?;
+        }
+        if let Some(fresh) = self.fresh.get(&digest).filter(|_| free) {
+            return Ok((Slot::Part(fresh.part), Some(fresh.facts)));
         }
         self.versions.put_away(self.disk, slot)?;
+        if let Some(&Fresh { part, .. }) = self.fresh.get(&digest) {
+            match self.disk.shift(Slot::Part(part), slot) {
+                // It was staged before, and is as good.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.disk.discard(Slot::Part(part))?;
+                }
+                done => done?,
+            }
+            self.fresh.remove(&digest);
+        }
         if self.disk.stat(slot.into())?.is_none() {
             match new {
                 Item::Symlink(target) => self.disk.stage_link(slot, target.as_bytes())?,
@@ -99,14 +119,25 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
             }
             self.spare.insert(slot);
         }
-        Ok(slot)
+        Ok((slot, None))
     }
 
-    /// Copies from somewhere in the tree.
+    /// Makes the content that nobody sends.
+    fn make_empty(&mut self, digest: Digest) -> Result<(), Problem> {
+        self.part += 1;
+        let slot = Slot::Part(self.part);
+        // One of an earlier batch that could not be removed.
+        self.disk.discard(slot)?;
+        let facts = self.disk.finish(self.disk.stage(self.part)?, slot)?;
+        self.fresh.insert(digest, Fresh { part: self.part, facts });
+        self.spare.insert(slot);
+        Ok(())
+    }
+
+    /// Copies from where the batch has put it before.
     fn copy(&mut self, digest: Digest) -> Result<bool, Problem> {
-        let path = self.placed.get(&digest).cloned().or_else(|| self.contents.find(&digest));
         let moving = self.moving.get(&digest).map(|id| At::Slot(Slot::Taken(*id)));
-        let Some(from) = moving.or(path.as_ref().map(At::Path)) else { return Ok(false) };
+        let Some(from) = moving.or(self.placed.get(&digest).map(At::Path)) else { return Ok(false) };
         self.part += 1;
         let part = self.part;
         match content::copy(self.disk, from, digest, part) {
@@ -115,24 +146,31 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
         }
     }
 
-    fn put_at_free(&mut self, path: &RelPath, new: &Item, slot: Slot) -> Result<Item, Problem> {
-        let ours = self.dress(slot, new, None, path)?;
+    fn put_at_free(
+        &mut self,
+        path: &RelPath,
+        new: &Item,
+        slot: Slot,
+        known: Option<Facts>,
+    ) -> Result<Item, Problem> {
+        let ours = self.dress(slot, new, known, None, path)?;
         let before = self.disk.now();
-        match self.disk.place(slot, path) {
+        let placed = match self.disk.place(slot, path) {
             Err(error) if !self.rules.never_over && error.kind() == io::ErrorKind::AlreadyExists => {
                 self.disk.exchange(slot, path)?;
                 self.disk.dispose(slot)?;
+                self.disk.stat(path.into())?
             }
             done => done?,
-        }
+        };
         self.arrived(path, new, slot)?;
-        self.stamped(path, new, &ours, before)
+        Ok(stamped(placed, new, &ours, before))
     }
 
     fn put_for(&mut self, path: &RelPath, old: &Item, new: &Item, slot: Slot) -> Result<Item, Problem> {
         let checked = self.check(path, old)?.ok_or(Problem::Changed)?;
         let facts = checked.facts;
-        let ours = self.dress(slot, new, Some((facts.mode, facts.owner)), path)?;
+        let ours = self.dress(slot, new, None, Some((facts.mode, facts.owner)), path)?;
         let cause = if self.lost { Cause::LostConflict } else { Cause::Overwritten };
         let id = self.announce(path, &checked, cause, Some(slot))?;
         let before = self.disk.now();
@@ -146,7 +184,7 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
         }
         self.arrived(path, new, slot)?;
         self.keep(id, slot)?;
-        self.stamped(path, new, &ours, before)
+        Ok(stamped(self.disk.stat(path.into())?, new, &ours, before))
     }
 
     /// Gives what is staged its mode and owner: those of what it replaces, else those of its directory. What is moved
@@ -155,23 +193,35 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
         &mut self,
         slot: Slot,
         new: &'a Item,
+        known: Option<Facts>,
         replaced: Option<(u32, Owner)>,
         path: &RelPath,
     ) -> Result<Checked<'a>, Problem> {
         let executable = matches!(new, Item::File(file) if file.executable);
-        let staged = self.disk.stat(slot.into())?.ok_or(Problem::Changed)?;
+        let staged = match known {
+            Some(facts) => facts,
+            None => self.disk.stat(slot.into())?.ok_or(Problem::Changed)?,
+        };
         let moves = matches!(slot, Slot::Taken(_));
         let (mode, owner) = match replaced {
             Some(theirs) => theirs,
             None if moves => (staged.mode, staged.owner),
-            None => (0o644, self.owner_in(path.parent())?),
+            None => (STAGED_MODE, self.owner_in(path.parent())?),
         };
         let mode = dressed(mode, executable);
         if (mode, owner) != (staged.mode, staged.owner) {
             self.disk.dress(slot, mode, owner)?;
+        } else if known.is_some() {
+            return Ok(Checked::ours(new, staged, staged.modified));
         }
         let now = self.disk.now();
         let facts = self.disk.stat(slot.into())?.ok_or(Problem::Changed)?;
+        // It may not be placed, and tried again elsewhere.
+        if let (Item::File(file), Slot::Part(_)) = (new, slot)
+            && let Some(fresh) = self.fresh.get_mut(&file.digest)
+        {
+            fresh.facts = facts;
+        }
         Ok(Checked::ours(new, facts, now))
     }
 
@@ -179,9 +229,13 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
     fn arrived(&mut self, path: &RelPath, new: &Item, slot: Slot) -> Result<(), Problem> {
         let Item::File(File { digest, .. }) = new else { return Ok(()) };
         self.placed.insert(*digest, path.clone());
-        if let Slot::Taken(id) = slot {
-            self.moving.remove(digest);
-            self.versions.moved(id, path.clone())?;
+        match slot {
+            Slot::Taken(id) => {
+                self.moving.remove(digest);
+                self.versions.moved(id, path.clone())?;
+            }
+            Slot::Part(_) => drop(self.fresh.remove(digest)),
+            Slot::Whole(_) | Slot::Kept(_) => {}
         }
         Ok(())
     }
@@ -195,23 +249,21 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
             return Err(Problem::Changed);
         }
         let before = self.disk.now();
-        self.stamped(path, &Item::File(new.clone()), &checked, before)
+        Ok(stamped(self.disk.stat(path.into())?, &Item::File(new.clone()), &checked, before))
     }
+}
 
-    /// What stands there now, with its stamp if that is worth something: a write in the tick our content was written in
-    /// would not show.
-    fn stamped(&self, path: &RelPath, new: &Item, ours: &Checked<'_>, before: i64) -> Result<Item, Problem> {
-        let Item::File(file) = new else { return Ok(new.clone()) };
-        let sure = |facts: &Facts| {
-            facts.unwritten_since(&ours.facts)
-                && facts.executable() == file.executable
-                && facts.modified < before
-        };
-        let facts = self.disk.stat(path.into())?.filter(sure);
-        let stamp = facts.map_or(Stamp::UNKNOWN, |facts| facts.stamp());
-        let modified = facts.map_or(file.modified, |facts| facts.modified);
-        Ok(Item::File(File { modified, stamp, ..file.clone() }))
-    }
+/// What stands there now, with its stamp if that is worth something: a write in the tick our content was written in
+/// would not show.
+fn stamped(facts: Option<Facts>, new: &Item, ours: &Checked<'_>, before: i64) -> Item {
+    let Item::File(file) = new else { return new.clone() };
+    let sure = |facts: &Facts| {
+        facts.unwritten_since(&ours.facts) && facts.executable() == file.executable && facts.modified < before
+    };
+    let facts = facts.filter(sure);
+    let stamp = facts.map_or(Stamp::UNKNOWN, |facts| facts.stamp());
+    let modified = facts.map_or(file.modified, |facts| facts.modified);
+    Item::File(File { modified, stamp, ..file.clone() })
 }
 
 /// Permission bits with nothing changed but who may execute: whoever may read, or nobody.

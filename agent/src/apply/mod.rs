@@ -22,6 +22,7 @@ use rustix::io::Errno;
 
 use crate::disk::At;
 use crate::disk::Disk;
+use crate::disk::Facts;
 use crate::disk::Owner;
 use crate::disk::Slot;
 use crate::entry::Digest;
@@ -47,10 +48,13 @@ pub struct Batch<'a> {
     pub lost: &'a BTreeSet<Option<RelPath>>,
 }
 
-/// Where content may be found in the tree, so that it need not come from the other side.
-pub trait Contents {
-    /// A path at which a file with this content was seen. It is checked before it is used.
-    fn find(&self, digest: &Digest) -> Option<RelPath>;
+/// Content that came whole, all at once: it waits under the part it was written to, and is worth nothing after a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fresh {
+    /// The number of its part.
+    pub part: u64,
+    /// What is known of it.
+    pub facts: Facts,
 }
 
 /// What has become of a path of a batch, or of one below: where both old and new are directories, the paths that differ
@@ -97,16 +101,16 @@ pub enum Problem {
     Refused(String),
 }
 
-/// Applies a batch to the folder `local` describes, and says of each path what stands there now. Durable after
-/// [`Disk::sync`] and [`Versions::sync`].
+/// Applies a batch to the folder `local` describes, and says of each path what stands there now. Contents are staged
+/// whole, or `fresh`, from where they go once they are in place. Durable after [`Disk::sync`] and [`Versions::sync`].
 pub fn apply<D: Disk, M: Medium>(
     disk: &D,
     versions: &mut Versions<M>,
     local: &Tree,
     batch: &Batch<'_>,
-    contents: &impl Contents,
+    fresh: &mut BTreeMap<Digest, Fresh>,
 ) -> Vec<Outcome> {
-    apply_by(Rules::ALL, disk, versions, local, batch, contents)
+    apply_by(Rules::ALL, disk, versions, local, batch, fresh)
 }
 
 fn apply_by<D: Disk, M: Medium>(
@@ -115,7 +119,7 @@ fn apply_by<D: Disk, M: Medium>(
     versions: &mut Versions<M>,
     local: &Tree,
     batch: &Batch<'_>,
-    contents: &dyn Contents,
+    fresh: &mut BTreeMap<Digest, Fresh>,
 ) -> Vec<Outcome> {
     let mut tasks = Vec::new();
     for transition in batch.transitions {
@@ -133,7 +137,7 @@ fn apply_by<D: Disk, M: Medium>(
     let mut applier = Applier {
         disk,
         versions,
-        contents,
+        fresh,
         rules,
         batch: batch.id,
         lost: false,
@@ -160,44 +164,6 @@ fn apply_by<D: Disk, M: Medium>(
     tasks.into_iter().map(Task::into_outcome).collect()
 }
 
-/// The content that has to be staged before a batch is applied: what is not staged, not in the tree outside the batch,
-/// and not just moved by the batch from one path to another. What is reported as [`Problem::Missing`] all the same was
-/// somewhere else than expected: it has to be staged, and is not asked for again.
-///
-/// # Errors
-/// As the kernel says.
-pub fn missing(
-    disk: &impl Disk,
-    transitions: &[Transition],
-    contents: &impl Contents,
-) -> io::Result<BTreeMap<Digest, u64>> {
-    let mut tasks = Vec::new();
-    for Transition { path, old, new } in transitions {
-        expand(path.clone(), old.as_ref(), old.as_ref(), new.as_ref(), false, &mut tasks);
-    }
-    let moved: BTreeSet<_> = tasks
-        .iter()
-        .filter(|task| !task.replaces())
-        .flat_map(|task| files_of(task.old).map(|file| file.digest))
-        .collect();
-    let touched: Vec<_> = transitions.iter().filter_map(|transition| transition.path.as_ref()).collect();
-    let elsewhere = |digest: &Digest| {
-        let outside = |path: &RelPath| !touched.iter().any(|touched| path.is_within(touched));
-        contents.find(digest).as_ref().is_some_and(outside)
-    };
-    let mut missing = BTreeMap::new();
-    for task in &tasks {
-        for file in files_of(task.new) {
-            let kept = files_of(task.old).any(|old| task.replaces() && old.digest == file.digest);
-            let here = kept || !task.replaces() && moved.contains(&file.digest) || elsewhere(&file.digest);
-            if !here && disk.stat(Slot::Whole(file.digest).into())?.is_none() {
-                missing.insert(file.digest, file.size);
-            }
-        }
-    }
-    Ok(missing)
-}
-
 fn files_of(item: Option<&Item>) -> impl Iterator<Item = &crate::tree::File> {
     let all = item.into_iter().flat_map(|item| item.walk(None));
     all.filter_map(|(_, item)| if let Item::File(file) = item { Some(file) } else { None })
@@ -220,18 +186,6 @@ pub fn clear_staging<M: Medium>(
         }
     }
     Ok(())
-}
-
-impl Contents for () {
-    fn find(&self, _digest: &Digest) -> Option<RelPath> {
-        None
-    }
-}
-
-impl Contents for BTreeMap<Digest, RelPath> {
-    fn find(&self, digest: &Digest) -> Option<RelPath> {
-        self.get(digest).cloned()
-    }
 }
 
 /// One path to change, where not both old and new are directories.
@@ -288,7 +242,7 @@ impl Task<'_> {
 struct Applier<'a, D, M> {
     disk: &'a D,
     versions: &'a mut Versions<M>,
-    contents: &'a dyn Contents,
+    fresh: &'a mut BTreeMap<Digest, Fresh>,
     rules: Rules,
     batch: u64,
     /// Whether the current path lost a conflict.
@@ -386,6 +340,7 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
     fn clear_what_was_not_used(&mut self) {
         let unused = self.spare.iter().filter(|slot| !self.versions.claims(**slot));
         unused.for_each(|slot| drop(self.disk.discard(*slot)));
+        self.fresh.retain(|_, fresh| !self.spare.contains(&Slot::Part(fresh.part)));
     }
 
     /// Whose something new in this directory is: whoever owns the directory.

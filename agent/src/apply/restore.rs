@@ -182,7 +182,7 @@ fn put<D: Disk, M: Medium>(
         disk.dress(slot, mode, owner)?;
         return match disk.place(slot, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-            done => Ok(Some(done?)),
+            done => Ok(done.map(|_| Some(()))?),
         };
     };
     match there.kind {

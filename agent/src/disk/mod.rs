@@ -38,6 +38,9 @@ pub use room::StageAt;
 /// A directory's names, each with what is known of it; what went away while it was read is left out.
 pub type Listing = Vec<(Name, io::Result<Facts>)>;
 
+/// The permission bits of what is staged, which are those of most files in the end. Nobody else looks into the room.
+pub const STAGED_MODE: u32 = 0o644;
+
 /// A place in the rooms beside the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Slot {
@@ -118,11 +121,12 @@ pub trait Disk {
     /// What is in the staging area and among the kept files; foreign names are not reported.
     fn slots(&self) -> io::Result<Vec<Slot>>;
 
-    /// Begins to write the file [`Slot::Part`] `part`, which must not be there.
+    /// Begins to write the file [`Slot::Part`] `part`, which must not be there, with the mode [`STAGED_MODE`].
     fn stage(&self, part: u64) -> io::Result<Self::Writer>;
 
-    /// Ends writing: the file is now at `slot`, which must be free. Its content reaches the disk no later than any
-    /// later rename of it, so a crash leaves a path with its old or its new content, never with half of it.
+    /// Ends writing: the file is now at `slot`, which must be free or the part it was written to. Its content reaches
+    /// the disk no later than any later rename of it into the tree, so a crash leaves a path with its old or its new
+    /// content, never with half of it.
     fn finish(&self, writer: Self::Writer, slot: Slot) -> io::Result<Facts>;
 
     /// Makes a symbolic link at `slot`, which must be free.
@@ -143,8 +147,9 @@ pub trait Disk {
     /// Removes what is in a slot, a directory with all below it; no link is followed. Absent is success.
     fn dispose(&self, slot: Slot) -> io::Result<()>;
 
-    /// Moves what is staged into the tree, never over something (`AlreadyExists`).
-    fn place(&self, slot: Slot, path: &RelPath) -> io::Result<()>;
+    /// Moves what is staged into the tree, never over something (`AlreadyExists`). Says what stands there then; `None`
+    /// when it is gone again, or cannot be looked at.
+    fn place(&self, slot: Slot, path: &RelPath) -> io::Result<Option<Facts>>;
 
     /// Lets the staged and what stands at `path` change places in one step; both must exist.
     fn exchange(&self, slot: Slot, path: &RelPath) -> io::Result<()>;

@@ -34,6 +34,7 @@ use crate::disk::Identity;
 use crate::disk::Kind;
 use crate::disk::Listing;
 use crate::disk::Owner;
+use crate::disk::STAGED_MODE;
 use crate::disk::Slot;
 use crate::disk::order;
 use crate::disk::order::Order;
@@ -65,6 +66,9 @@ const PENDING: usize = 32;
 
 /// Of a long file the disk is given so much at a time while more comes: otherwise all of it is waited for in the end.
 const KEPT_BACK: usize = 8 << 20;
+
+/// How anything is opened: no link followed, nothing waited for.
+const OPEN: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// A file that is open for reading.
 #[derive(Debug)]
@@ -130,12 +134,12 @@ impl Folder {
         }
     }
 
-    fn between<'a>(
+    fn between<'a, T>(
         &self,
         from: impl Into<At<'a>>,
         to: impl Into<At<'a>>,
-        act: impl Fn(Spot<'_>, Spot<'_>) -> rustix::io::Result<()>,
-    ) -> io::Result<()> {
+        act: impl Fn(Spot<'_>, Spot<'_>) -> rustix::io::Result<T>,
+    ) -> io::Result<T> {
         let to = to.into();
         let inner = |from_directory: &OwnedFd, from_name: &[u8]| {
             self.at(to, |to_directory, to_name| {
@@ -181,6 +185,12 @@ impl Folder {
         }
     }
 
+    /// What is staged has another place.
+    fn readdress(&self, from: Slot, to: Slot) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.iter_mut().filter(|(slot, _)| *slot == from).for_each(|(slot, _)| *slot = to);
+    }
+
     /// Nobody will place what is staged there.
     fn recall(&self, slot: Slot) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,8 +204,7 @@ impl Folder {
     }
 
     fn open_at(&self, at: At<'_>, flags: OFlags) -> io::Result<File> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        self.at(at, |directory, name| rustix::fs::openat(directory, name, flags, Mode::empty()))
+        self.at(at, |directory, name| rustix::fs::openat(directory, name, flags | OPEN, Mode::empty()))
             .map(File::from)
     }
 }
@@ -257,11 +266,14 @@ impl Disk for Folder {
 
     fn open(&self, at: At<'_>) -> io::Result<(Reading, Facts)> {
         // A pipe or a device would be opened for a moment, and a device may notice: look first, then again.
-        let before = self.stat(at)?.ok_or(Errno::NOENT)?;
-        if before.kind != Kind::File {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let reading = Reading(self.open_at(at, OFlags::RDONLY)?);
+        let reading = self.at(at, |directory, name| {
+            let before = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if Facts::of(&before).kind != Kind::File {
+                return Err(Errno::INVAL);
+            }
+            rustix::fs::openat(directory, name, OFlags::RDONLY | OPEN, Mode::empty())
+        });
+        let reading = Reading(reading?.into());
         let facts = reading.facts()?;
         if facts.kind != Kind::File {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -283,14 +295,16 @@ impl Disk for Folder {
     fn stage(&self, part: u64) -> io::Result<Writing> {
         let part = Slot::Part(part);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o600);
+        let mode = Mode::from_raw_mode(STAGED_MODE);
         let file = self.at(part.into(), |room, name| rustix::fs::openat(room, name, flags, mode))?;
         Ok(Writing { file: file.into(), part, order: self.order, kept_back: 0 })
     }
 
     fn finish(&self, writer: Writing, slot: Slot) -> io::Result<Facts> {
         let wait = self.order.begin(&writer.file)?;
-        self.shift(writer.part, slot)?;
+        if slot != writer.part {
+            self.shift(writer.part, slot)?;
+        }
         let facts = Facts::of(&rustix::fs::fstat(&writer.file)?);
         if wait {
             self.depart(slot, writer.file);
@@ -313,7 +327,9 @@ impl Disk for Folder {
     }
 
     fn shift(&self, from: Slot, to: Slot) -> io::Result<()> {
-        self.between(from, to, rename::to_free)
+        self.between(from, to, rename::to_free)?;
+        self.readdress(from, to);
+        Ok(())
     }
 
     fn archive(&self, from: Slot, kept: u64) -> io::Result<()> {
@@ -338,9 +354,13 @@ impl Disk for Folder {
         absent_is_done(self.at(slot.into(), remove_all))
     }
 
-    fn place(&self, slot: Slot, path: &RelPath) -> io::Result<()> {
+    fn place(&self, slot: Slot, path: &RelPath) -> io::Result<Option<Facts>> {
         self.reach_disk(slot)?;
-        self.between(slot, path, rename::to_free)
+        self.between(slot, path, |ours, theirs| {
+            rename::to_free(ours, theirs)?;
+            let stat = rustix::fs::statat(theirs.directory, theirs.name, AtFlags::SYMLINK_NOFOLLOW);
+            Ok(stat.ok().as_ref().map(Facts::of))
+        })
     }
 
     fn exchange(&self, slot: Slot, path: &RelPath) -> io::Result<()> {

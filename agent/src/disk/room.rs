@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -66,7 +67,7 @@ impl Room {
                     Err(error) => return Err(error.into()),
                 }
             }
-            StageAt::Beside(path) => std::fs::create_dir_all(path)?,
+            StageAt::Beside(path) => std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?,
         }
         self.existing(root)?.ok_or_else(|| Errno::NOENT.into())
     }

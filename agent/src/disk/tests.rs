@@ -244,6 +244,12 @@ fn an_error_of_the_disk_is_told_of_the_content_it_is_about() {
     }
     disk.place(slot(0), &path("0")).unwrap_err();
     assert_eq!(disk.stat(At::Path(&path("0"))).unwrap(), None);
+    // Moved to another slot it is still the same.
+    let (_reader, pipe) = std::io::pipe().unwrap();
+    stage(&disk, b"bad", slot(61));
+    disk.send_off(slot(61), std::fs::File::from(std::os::fd::OwnedFd::from(pipe)));
+    disk.shift(slot(61), slot(62)).unwrap();
+    disk.place(slot(62), &path("62")).unwrap_err();
     // Brought once more it is another content.
     disk.discard(slot(0)).unwrap();
     stage(&disk, b"good", slot(0));

@@ -10,6 +10,7 @@ use std::io::SeekFrom;
 
 use super::Nonsense;
 use crate::apply;
+use crate::apply::Fresh;
 use crate::delta;
 use crate::delta::Base;
 use crate::delta::Span;
@@ -45,6 +46,8 @@ const OUTLINE_AT_ONCE: u64 = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Contents<R, W> {
     incoming: BTreeMap<Digest, Incoming<W>>,
+    /// What has come in one piece.
+    pub(super) fresh: BTreeMap<Digest, Fresh>,
     /// What is read for the other side.
     reading: Option<Reading<R>>,
     /// What something that comes in resembles.
@@ -86,6 +89,7 @@ impl<R, W> Default for Contents<R, W> {
     fn default() -> Self {
         Self {
             incoming: BTreeMap::new(),
+            fresh: BTreeMap::new(),
             reading: None,
             base: None,
             outlining: None,
@@ -105,7 +109,7 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
     }
 
     /// A number no part has.
-    pub(super) fn free_part(&mut self) -> u64 {
+    fn free_part(&mut self) -> u64 {
         self.part += 1;
         self.part
     }
@@ -134,6 +138,9 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
         if let Some(incoming) = self.incoming.remove(digest) {
             drop(incoming.writer);
             drop(disk.discard(Slot::Part(incoming.part)));
+        }
+        if let Some(Fresh { part, .. }) = self.fresh.remove(digest) {
+            drop(disk.discard(Slot::Part(part)));
         }
     }
 
@@ -252,9 +259,16 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
         }
         if offset == 0 {
             self.forget(here.disk, &digest);
-            self.make_room(here.disk)?;
         }
-        let stored = self.write(here, (digest, offset), part, last);
+        let stored = match part {
+            Part::Sent(bytes) if offset == 0 && last => self.write_whole(here.disk, digest, &bytes),
+            part => {
+                if offset == 0 {
+                    self.make_room(here.disk)?;
+                }
+                self.write(here, (digest, offset), part, last)
+            }
+        };
         let problem = stored.err().map(|error| {
             self.forget(here.disk, &digest);
             Problem::from(&apply::Problem::from(error))
@@ -270,6 +284,31 @@ impl<R: disk::Content, W: io::Write> Contents<R, W> {
         let kept = self.incoming.iter().find(|(_, incoming)| incoming.kept).map(|(digest, _)| *digest);
         self.forget(disk, &kept.ok_or(Nonsense)?);
         Ok(())
+    }
+
+    /// Writes a content that came in one piece.
+    fn write_whole(
+        &mut self,
+        disk: &impl Disk<Reader = R, Writer = W>,
+        digest: Digest,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        if Digest::from(blake3::hash(bytes)) != digest {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let part = self.free_part();
+        let mut writer = disk.stage(part)?;
+        let written = writer.write_all(bytes).and_then(|()| disk.finish(writer, Slot::Part(part)));
+        match written {
+            Ok(facts) => {
+                self.fresh.insert(digest, Fresh { part, facts });
+                Ok(())
+            }
+            Err(error) => {
+                drop(disk.discard(Slot::Part(part)));
+                Err(error)
+            }
+        }
     }
 
     fn write(

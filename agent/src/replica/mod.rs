@@ -37,7 +37,6 @@ use crate::message::pages;
 use crate::path::RelPath;
 use crate::reconcile::Transition;
 use crate::tree::Change;
-use crate::tree::File;
 use crate::tree::Item;
 use crate::tree::Tree;
 use crate::tree::diff;
@@ -259,7 +258,8 @@ impl<D: Disk, M: Medium> Replica<D, M> {
             Slot::Whole(digest) if !self.versions.claims(slot) => Some(digest),
             _ => None,
         };
-        let stored = self.disk.slots().unwrap_or_default().into_iter().filter_map(whole).collect();
+        let whole = self.disk.slots().unwrap_or_default().into_iter().filter_map(whole);
+        let stored = whole.chain(self.contents.fresh.keys().copied()).collect();
         self.attached = true;
         let begun = self.contents.begun();
         say.push(FromSide::Attached { identity, anew, stored, begun, clock: self.disk.now() });
@@ -325,22 +325,14 @@ impl<D: Disk, M: Medium> Replica<D, M> {
             return;
         }
         let transitions: Vec<_> = orders.iter().filter_map(|order| self.transition(order)).collect();
-        let news = transitions.iter().filter_map(|transition| transition.new.as_ref());
-        if news
-            .flat_map(|new| new.walk(None))
-            .any(|(_, item)| matches!(item, Item::File(File { size: 0, .. })))
-        {
-            // Where it fails the outcome tells.
-            drop(self.stage_empty());
-        }
         let planned: BTreeSet<_> = transitions.iter().map(|transition| &transition.path).collect();
         let refused = orders.iter().filter(|order| !planned.contains(&order.path));
         let mut outcomes: Vec<_> = refused.map(|order| self.refused(order)).collect();
         let lost = BTreeSet::new();
         let work = Batch { id: batch, transitions: &transitions, lost: &lost };
-        let done = apply::apply(&self.disk, &mut self.versions, self.look.tree(), &work, &());
+        let done =
+            apply::apply(&self.disk, &mut self.versions, self.look.tree(), &work, &mut self.contents.fresh);
         outcomes.extend(done.into_iter().map(|outcome| self.outcome(outcome)));
-        self.clear_empty();
         self.mind_the_gaps(&mut outcomes);
         let changes: Vec<_> = outcomes
             .iter()
@@ -414,23 +406,6 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         let now = if same && done.now.as_ref().is_none_or(stamped) { before.cloned() } else { done.now };
         let problem = done.problems.first().map(|failure| Problem::from(&failure.problem));
         Outcome { path: done.path, now, problem }
-    }
-
-    /// Stages the content that nobody sends.
-    fn stage_empty(&mut self) -> io::Result<()> {
-        let slot = Slot::Whole(blake3::hash(b"").into());
-        if self.disk.stat(slot.into())?.is_none() {
-            let writer = self.disk.stage(self.contents.free_part())?;
-            self.disk.finish(writer, slot)?;
-        }
-        Ok(())
-    }
-
-    fn clear_empty(&self) {
-        let slot = Slot::Whole(blake3::hash(b"").into());
-        if !self.versions.claims(slot) {
-            drop(self.disk.discard(slot));
-        }
     }
 }
 

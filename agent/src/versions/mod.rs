@@ -101,7 +101,9 @@ pub struct Versions<M> {
     side: Side,
     limits: Limits,
     entries: BTreeMap<u64, Entry>,
-    /// Those of them that are announced, or not yet among the kept files.
+    /// Those of them that are announced, by where they arrive.
+    announced: BTreeMap<Slot, u64>,
+    /// Those of them that are not yet among the kept files.
     unsettled: BTreeSet<u64>,
     /// Content nobody wants, on its way out.
     disposed: Vec<u64>,
@@ -246,7 +248,7 @@ impl<M: Medium> Versions<M> {
         for id in self.unsettled.clone() {
             let Some(entry) = self.entries.get(&id) else { continue };
             // A directory stays: it cannot be copied in one step, and it is hardly ever there.
-            if entry.place == Place::Staged && entry.version.what != What::Directory {
+            if entry.version.what != What::Directory {
                 match disk.archive(Slot::Taken(id), id) {
                     Ok(()) => self.put(id, Place::Kept),
                     Err(error) => settled = Err(error),
@@ -358,8 +360,8 @@ impl<M: Medium> Versions<M> {
 
     /// It was not displaced after all.
     pub(crate) fn forget(&mut self, id: u64) -> io::Result<()> {
-        self.entries.remove(&id);
-        self.unsettled.remove(&id);
+        let gone = self.entries.remove(&id);
+        self.left(id, gone.map(|entry| entry.place));
         self.write(&Record::Gone { id })
     }
 
@@ -383,9 +385,7 @@ impl<M: Medium> Versions<M> {
 
     /// Whether a slot holds, or may hold, somebody's version rather than content on its way in.
     pub(crate) fn claims(&self, slot: Slot) -> bool {
-        let announced =
-            |id: &u64| self.entries.get(id).is_some_and(|entry| entry.place == Place::Announced(slot));
-        self.unsettled.iter().any(announced)
+        self.announced.contains_key(&slot)
     }
 
     fn enter(&mut self, version: Version, place: Place) {
@@ -395,13 +395,23 @@ impl<M: Medium> Versions<M> {
     }
 
     fn put(&mut self, id: u64, place: Place) {
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.place = place;
+        let before = self.entries.get_mut(&id).map(|entry| std::mem::replace(&mut entry.place, place));
+        self.left(id, before);
+        match place {
+            Place::Announced(slot) => drop(self.announced.insert(slot, id)),
+            Place::Staged => drop(self.unsettled.insert(id)),
+            Place::Kept | Place::Tree => {}
         }
-        if matches!(place, Place::Announced(_) | Place::Staged) {
-            self.unsettled.insert(id);
-        } else {
-            self.unsettled.remove(&id);
+    }
+
+    /// A version is not in this place any more.
+    fn left(&mut self, id: u64, place: Option<Place>) {
+        match place {
+            Some(Place::Announced(slot)) if self.announced.get(&slot) == Some(&id) => {
+                self.announced.remove(&slot);
+            }
+            Some(Place::Staged) => drop(self.unsettled.remove(&id)),
+            _ => {}
         }
     }
 

@@ -37,6 +37,7 @@ impl<M: Medium> Versions<M> {
             side,
             limits,
             entries: BTreeMap::new(),
+            announced: BTreeMap::new(),
             unsettled: BTreeSet::new(),
             disposed: Vec::new(),
             apart: false,
@@ -94,10 +95,8 @@ impl<M: Medium> Versions<M> {
     /// # Errors
     /// As the kernel says; the slot is not to be used.
     pub(crate) fn put_away(&mut self, disk: &impl Disk, slot: Slot) -> io::Result<()> {
-        let announced = self.entries.values().find(|entry| entry.place == Place::Announced(slot));
-        let Some(Version { id, what, cause, .. }) = announced.map(|entry| entry.version.clone()) else {
-            return Ok(());
-        };
+        let announced = self.announced.get(&slot).and_then(|id| self.get(*id));
+        let Some(Version { id, what, cause, .. }) = announced.cloned() else { return Ok(()) };
         let Some(facts) = disk.stat(slot.into())? else { return self.forget(id) };
         let digest = content::digest(disk, slot.into(), &facts)?;
         if digest.is_some_and(|digest| slot == Slot::Whole(digest)) {

@@ -157,7 +157,7 @@ fn crashes_in_a_row_lose_nothing() {
                 let lost = BTreeSet::new();
                 let batch = Batch { id: 7, transitions: &transitions, lost: &lost };
                 let local = mixed::world(seed).0.local;
-                apply(&hook_free, &mut versions, &local, &batch, &());
+                apply(&hook_free, &mut versions, &local, &batch, &mut BTreeMap::new());
             }
             disk.clear_hook();
             disk.restart();

@@ -155,7 +155,7 @@ impl World {
     fn apply_by(&mut self, rules: Rules, transitions: &[Transition]) -> Vec<Outcome> {
         let lost = BTreeSet::new();
         let batch = Batch { id: 7, transitions, lost: &lost };
-        apply_by(rules, &self.disk, &mut self.versions, &self.local, &batch, &())
+        apply_by(rules, &self.disk, &mut self.versions, &self.local, &batch, &mut BTreeMap::new())
     }
 
     fn apply(&mut self, transitions: &[Transition]) -> Vec<Outcome> {
@@ -179,10 +179,14 @@ fn open(disk: &SimDisk) -> Versions<SimMedium> {
 fn stage(disk: &impl Disk, part: u64, content: &[u8]) {
     let slot = Slot::Whole(digest(content));
     if disk.stat(slot.into()).unwrap().is_none() {
-        let mut writer = disk.stage(part).unwrap();
-        writer.write_all(content).unwrap();
-        disk.finish(writer, slot).unwrap();
+        write(disk, part, slot, content);
     }
+}
+
+fn write(disk: &impl Disk, part: u64, slot: Slot, content: &[u8]) -> Facts {
+    let mut writer = disk.stage(part).unwrap();
+    writer.write_all(content).unwrap();
+    disk.finish(writer, slot).unwrap()
 }
 
 fn kept(disk: &SimDisk, versions: &Versions<SimMedium>) -> Vec<(Version, Seen)> {

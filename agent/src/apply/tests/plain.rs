@@ -138,7 +138,6 @@ fn a_rename_reads_nothing() {
         assert!(!["read", "stage", "write"].contains(&call.name), "{call:?}");
         Fate::Go
     });
-    assert!(missing(&world.disk, &transitions, &()).unwrap().is_empty());
     assert_eq!(problems(&world.apply(&transitions)), [""; 0]);
     assert_eq!((world.see("from"), world.see("to")), (None, text("content")));
     world.disk.clear_hook();
@@ -155,18 +154,31 @@ fn a_rename_reads_nothing() {
 }
 
 #[test]
-fn content_is_copied_from_where_it_is_and_missed_where_it_is_not() {
-    let mut world = World::new(1, |volume| volume.write("here", b"content").unwrap());
-    let transitions = world.transitions([("copy", Some(file("content"))), ("other", Some(file("unknown")))]);
-    let contents = BTreeMap::from([(digest(b"content"), path("here"))]);
-    let wanted = missing(&world.disk, &transitions, &contents).unwrap();
-    assert_eq!(wanted, BTreeMap::from([(digest(b"unknown"), 7)]));
-    let lost = BTreeSet::new();
+fn content_that_came_at_once_goes_from_its_part_to_its_place() {
+    let mut world = World::new(1, |volume| volume.write("old", b"before").unwrap());
+    let changes = [
+        ("old", Some(file("replaced"))),
+        ("new", Some(file("new"))),
+        ("twin", Some(file("new"))),
+        ("empty", Some(file(""))),
+        ("other", Some(file("unknown"))),
+    ];
+    let transitions = world.transitions(changes);
+    let mut fresh = BTreeMap::new();
+    for (part, content) in [(1 << 32, "new"), (2 << 32, "replaced"), (3 << 32, "for a later batch")] {
+        let facts = write(&world.disk, part, Slot::Part(part), content.as_bytes());
+        fresh.insert(digest(content.as_bytes()), Fresh { part, facts });
+    }
+    let (lost, later) = (BTreeSet::new(), digest(b"for a later batch"));
     let batch = Batch { id: 7, transitions: &transitions, lost: &lost };
-    let outcomes = apply(&world.disk, &mut world.versions, &world.local, &batch, &contents);
-    assert_eq!(world.see("copy"), text("content"));
+    let outcomes = apply(&world.disk, &mut world.versions, &world.local, &batch, &mut fresh);
     assert_eq!(problems(&outcomes), ["Some(`other`): its content has not arrived"]);
-    assert!(world.disk.slots().unwrap().is_empty());
+    let seen = ["old", "new", "twin", "empty"].map(|at| world.see(at));
+    assert_eq!(seen, [text("replaced"), text("new"), text("new"), text("")]);
+    assert_eq!(fresh.into_keys().collect::<Vec<_>>(), [later]);
+    world.versions.settle(&world.disk).unwrap();
+    let slots = world.disk.slots().unwrap();
+    assert!(matches!(slots[..], [Slot::Part(part), Slot::Kept(_)] if part == 3 << 32), "{slots:?}");
 }
 
 #[test]
@@ -179,9 +191,6 @@ fn two_files_that_change_places_need_both_contents() {
     let changes =
         [("a", Some(file("two"))), ("b", Some(file("one"))), ("c", None), ("d", Some(file("three")))];
     let transitions = world.transitions(changes);
-    let contents = BTreeMap::from([(digest(b"one"), path("a")), (digest(b"two"), path("b"))]);
-    let wanted = missing(&world.disk, &transitions, &contents).unwrap();
-    assert_eq!(wanted, BTreeMap::from([(digest(b"one"), 3), (digest(b"two"), 3)]));
     world.stage(&["one", "two"]);
     assert_eq!(problems(&world.apply(&transitions)), [""; 0]);
     assert_eq!([world.see("a"), world.see("b"), world.see("d")], [text("two"), text("one"), text("three")]);
@@ -191,24 +200,24 @@ fn two_files_that_change_places_need_both_contents() {
 fn a_full_disk_stops_the_batch_and_nothing_is_lost() {
     let mut world = World::new(1, |volume| {
         volume.write("a", b"12345678").unwrap();
-        volume.write("source", b"much content").unwrap();
         volume.limit(Some(25));
     });
-    let changes = [("a", None), ("b", Some(file("much content"))), ("c", Some(directory([])))];
+    world.stage(&["much content"]);
+    let content = Some(file("much content"));
+    let changes = [("a", None), ("b", content.clone()), ("b2", content), ("c", Some(directory([])))];
     let transitions = world.transitions(changes);
-    let contents = BTreeMap::from([(digest(b"much content"), path("source"))]);
-    let lost = BTreeSet::new();
-    let batch = Batch { id: 7, transitions: &transitions, lost: &lost };
-    let outcomes = apply(&world.disk, &mut world.versions, &world.local, &batch, &contents);
-    assert_eq!(problems(&outcomes), ["Some(`b`): the disk is full", "Some(`c`): the disk is full"]);
-    assert_eq!((world.see("b"), world.see("c")), (None, None));
+    let outcomes = world.apply(&transitions);
+    assert_eq!(problems(&outcomes), ["Some(`b2`): the disk is full", "Some(`c`): the disk is full"]);
+    assert_eq!((world.see("b2"), world.see("c")), (None, None));
     assert!(world.disk.slots().unwrap().iter().all(|slot| matches!(slot, Slot::Kept(_))), "no part is left");
 
     // With room, the rest follows.
     world.disk.user(|volume| volume.limit(None));
-    let outcomes = apply(&world.disk, &mut world.versions, &world.local, &batch, &contents);
-    assert_eq!(problems(&outcomes), [""; 0]);
-    assert_eq!(world.see("b"), text("much content"));
+    world.local = scan(&world.disk, &untracked);
+    world.stage(&["much content"]);
+    let transitions = world.transitions([("b2", Some(file("much content"))), ("c", Some(directory([])))]);
+    assert_eq!(problems(&world.apply(&transitions)), [""; 0]);
+    assert_eq!(world.see("b2"), text("much content"));
 }
 
 #[test]

@@ -25,7 +25,13 @@ fn place(root: &Path, state: &Path) -> Place {
 impl Place {
     fn apply(&mut self, local: &Tree, transitions: &[Transition]) -> Vec<Outcome> {
         let lost = BTreeSet::new();
-        apply(&self.folder, &mut self.versions, local, &Batch { id: 1, transitions, lost: &lost }, &())
+        apply(
+            &self.folder,
+            &mut self.versions,
+            local,
+            &Batch { id: 1, transitions, lost: &lost },
+            &mut BTreeMap::new(),
+        )
     }
 }
 

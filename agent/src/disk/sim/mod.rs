@@ -25,6 +25,7 @@ use crate::disk::Identity;
 use crate::disk::Kind;
 use crate::disk::Listing;
 use crate::disk::Owner;
+use crate::disk::STAGED_MODE;
 use crate::disk::Slot;
 use crate::path::RelPath;
 use crate::tree::Name;
@@ -327,7 +328,7 @@ impl Disk for SimDisk {
         let part = Slot::Part(part);
         let mut shared = self.call("stage", Some(part.into()))?;
         let (room, name) = shared.spot(part.into())?;
-        let key = shared.volume.create_at(room, name, Body::empty(), 0o600)?;
+        let key = shared.volume.create_at(room, name, Body::empty(), STAGED_MODE)?;
         drop(shared);
         Ok(SimWriting::new(self.clone(), key, part))
     }
@@ -339,7 +340,9 @@ impl Disk for SimDisk {
         }
         drop(shared);
         let mut shared = self.call("finish", Some(slot.into()))?;
-        shared.move_to_free(writer.part.into(), slot.into())?;
+        if slot != writer.part {
+            shared.move_to_free(writer.part.into(), slot.into())?;
+        }
         Ok(shared.volume.facts(writer.key))
     }
 
@@ -408,8 +411,9 @@ impl Disk for SimDisk {
         }
     }
 
-    fn place(&self, slot: Slot, path: &RelPath) -> io::Result<()> {
-        self.call("place", Some(path.into()))?.move_to_free(slot.into(), path.into())
+    fn place(&self, slot: Slot, path: &RelPath) -> io::Result<Option<Facts>> {
+        self.call("place", Some(path.into()))?.move_to_free(slot.into(), path.into())?;
+        Ok(self.stat(path.into()).unwrap_or_default())
     }
 
     fn exchange(&self, slot: Slot, path: &RelPath) -> io::Result<()> {
