@@ -16,7 +16,6 @@ use futures::TryStreamExt as _;
 use futures::future::join_all;
 use futures::stream;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::sync::OwnedMutexGuard;
@@ -27,6 +26,7 @@ use super::destination::Destination;
 use super::destination::Form;
 use super::digest::Listing;
 use super::error::Error;
+use super::forget::dropped;
 use super::known;
 use super::known::Known;
 use super::objects::Objects;
@@ -36,15 +36,12 @@ use super::repository::Access;
 use super::repository::Lock;
 use super::repository::RENEW;
 use super::repository::Repository;
-use super::repository::Saved;
-use super::repository::Snapshot;
 use super::repository::Subject;
 use super::repository::Writer;
-use super::retention;
-use super::retention::Verdict;
 use super::schedule::Due;
 use super::schedule::MISSED_MAX;
 use super::schedule::Past;
+use super::snapshot::Saved;
 use super::state;
 use super::trouble::Cause;
 use super::trouble::Trouble;
@@ -138,23 +135,23 @@ pub struct Outcome {
 impl Outcome {
     /// What is known of the workspace from now on. Where something was missed or moved under the hand, the next run is
     /// to look again.
-    fn known(&self, digest: Option<String>) -> Option<Known> {
+    pub(super) fn known(&self, digest: Option<String>, object: String) -> Option<Known> {
         let saved = self.saved.as_ref()?;
         if self.report.unreadable.total + self.report.changed.total > 0 {
             return None;
         }
-        let snapshot = saved.snapshot.clone().or_else(|| saved.since.clone())?;
-        Some(Known { folder: self.folder.clone(), digest: digest?, snapshot })
+        let snapshot = saved.id()?.to_owned();
+        Some(Known { folder: self.folder.clone(), digest: digest?, snapshot, object })
     }
 }
 
 /// A workspace that is to be backed up, unless it is as it was.
-struct Job {
-    workspace: Workspace,
+pub(super) struct Job {
+    pub(super) workspace: Workspace,
     /// The fingerprint of the node's own state, if it is that.
-    state: Option<String>,
-    /// What there is to say of it, when nothing has changed.
-    unchanged: Option<Outcome>,
+    pub(super) state: Option<String>,
+    /// What there is to say of it when nothing has changed, and the object that has to be there for that.
+    pub(super) unchanged: Option<(Outcome, String)>,
 }
 
 /// What became of a run at one destination.
@@ -188,7 +185,7 @@ pub(super) struct Inner {
     busy: BTreeMap<String, Arc<Mutex<()>>>,
     /// Held by whoever writes the copy of the node's own state.
     staging: Mutex<()>,
-    closing: CancellationToken,
+    pub(super) closing: CancellationToken,
 }
 
 impl Backups {
@@ -237,7 +234,7 @@ impl Backups {
             let now = clock::now();
             let (due, wait) = self.due(now);
             if !due.is_empty() {
-                for run in self.at(due, None).await {
+                for run in self.at(due, None, false).await {
                     report(&run);
                 }
                 continue;
@@ -280,6 +277,19 @@ impl Backups {
     /// # Errors
     /// When there is no such destination or workspace.
     pub async fn run(&self, destination: Option<&str>, folder: Option<&str>) -> Result<Vec<Run>, Error> {
+        self.run_as(destination, folder, false).await
+    }
+
+    /// The same; with `accept`, a person has said yes to a mass of losses.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_as(
+        &self,
+        destination: Option<&str>,
+        folder: Option<&str>,
+        accept: bool,
+    ) -> Result<Vec<Run>, Error> {
         let destinations = match destination {
             Some(name) => vec![self.destination(name)?],
             None => self.inner.settings.destinations.iter().collect(),
@@ -293,7 +303,7 @@ impl Backups {
         let (this, folder) = (self.clone(), folder.map(str::to_owned));
         self.to_its_end(async move {
             let chosen = names.iter().filter_map(|name| this.destination(name).ok()).collect();
-            Ok(this.at(chosen, folder.as_deref()).await)
+            Ok(this.at(chosen, folder.as_deref(), accept).await)
         })
         .await
     }
@@ -307,8 +317,8 @@ impl Backups {
         self.inner.runtime.spawn(work).await.map_err(|_| Error::Closing)?
     }
 
-    async fn at(&self, destinations: Vec<&Destination>, folder: Option<&str>) -> Vec<Run> {
-        join_all(destinations.into_iter().map(|destination| self.run_at(destination, folder))).await
+    async fn at(&self, destinations: Vec<&Destination>, folder: Option<&str>, accept: bool) -> Vec<Run> {
+        join_all(destinations.into_iter().map(|destination| self.run_at(destination, folder, accept))).await
     }
 
     /// What a run would take, without touching a destination. What is left out is measured.
@@ -352,23 +362,7 @@ impl Backups {
         })
     }
 
-    /// What opens a destination's repository.
-    pub(super) fn access(&self, destination: &Destination) -> Result<Access, Trouble> {
-        if destination.form == Form::Mirror {
-            let detail = "this version writes the form `incremental` alone";
-            return Err(Trouble::new(Cause::Foreign, format!("use `{}`", destination.name), detail));
-        }
-        let home = self.inner.home.backup();
-        Ok(Access {
-            objects: Objects::open(&destination.place, &self.inner.settings.patience)?,
-            keys: home.join("keys").join(format!("{}.json", destination.name)),
-            cache: home.join("cache"),
-            runtime: self.inner.runtime.clone(),
-            stop: self.inner.closing.child_token(),
-        })
-    }
-
-    async fn run_at(&self, destination: &Destination, folder: Option<&str>) -> Run {
+    async fn run_at(&self, destination: &Destination, folder: Option<&str>, accept: bool) -> Run {
         let mut run =
             Run { destination: destination.name.clone(), outcomes: Vec::new(), failure: None, forgotten: 0 };
         let _held = match self.hold(destination).await {
@@ -381,7 +375,7 @@ impl Backups {
             status.past.begun = Some(now);
             status.running = Some(Running { since: now, workspaces: (0, workspaces.len()), bytes: 0 });
         });
-        match self.save_all(destination, workspaces, folder.is_some(), now).await {
+        match self.save_all(destination, workspaces, folder.is_some(), now, accept).await {
             Ok((outcomes, forgotten)) => (run.outcomes, run.forgotten) = (outcomes, forgotten),
             Err(trouble) => run.failure = Some(trouble),
         }
@@ -405,26 +399,31 @@ impl Backups {
         workspaces: Vec<Workspace>,
         alone: bool,
         now: Timestamp,
+        accept: bool,
     ) -> Result<(Vec<Outcome>, usize), Trouble> {
-        let access = self.access(destination)?;
+        let objects = self.objects(destination)?;
         let mut jobs = self.look(destination, workspaces).await?;
         // A run of one workspace says nothing about the others, and so nothing about the node.
         if !alone {
             jobs.push(self.look_at_state(destination).await?);
         }
-        let jobs = confirm(&access.objects, jobs).await?;
+        let jobs = confirm(&objects, jobs).await?;
         if !jobs.is_empty() && jobs.iter().all(|job| job.unchanged.is_some()) {
             // No new snapshot, so none that the rules drop for it: there is nothing to open the repository for.
             let workspaces = jobs.into_iter().filter(|job| job.state.is_none());
-            return Ok((workspaces.filter_map(|job| job.unchanged).collect(), 0));
+            return Ok((workspaces.filter_map(|job| job.unchanged).map(|(outcome, _)| outcome).collect(), 0));
         }
+        let access = match destination.form {
+            Form::Incremental => self.access(destination)?,
+            Form::Mirror => return self.mirror_all(destination, &objects, jobs, now, accept).await,
+        };
         let opening = access.clone();
         let password = self.inner.settings.passwords.get(&destination.name).cloned();
         let repository = blocking(move || opening.open_or_create(password)).await?;
         let lock = Lock::take(repository.objects(), &repository.master(), &self.inner.host, now).await?;
         let (this, keep) = (self.clone(), destination.clone());
         let work = blocking(move || this.save_each(repository, &keep, jobs, now));
-        renewing(lock, work).await
+        renewing(Some(lock), work).await
     }
 
     /// Which workspaces are as they were when they were last backed up there, as far as this node remembers.
@@ -448,11 +447,10 @@ impl Backups {
         };
         let known = known::load(&self.inner.home, &destination.name, state::ID);
         let known = known.filter(|known| known.digest == staged.digest);
-        let unchanged = known.map(|known| Outcome {
-            folder: String::new(),
-            report: Report::default(),
-            saved: Some(Saved::nothing_since(known.snapshot)),
-            failure: None,
+        let unchanged = known.map(|known| {
+            let saved = Some(Saved::nothing_since(known.snapshot));
+            let (folder, report) = (String::new(), Report::default());
+            (Outcome { folder, report, saved, failure: None }, known.object)
         });
         let workspace = Workspace { id: state::ID.to_owned(), folder: String::new(), path: staged.folder };
         Ok(Job { workspace, state: Some(staged.digest), unchanged })
@@ -473,12 +471,7 @@ impl Backups {
         let read = Arc::new(AtomicU64::new(0));
         let mut outcomes = Vec::new();
         for (done, Job { workspace, state, unchanged }) in jobs.into_iter().enumerate() {
-            self.change(&destination.name, |status| {
-                if let Some(running) = &mut status.running {
-                    running.workspaces.0 = done;
-                    running.bytes = read.load(Ordering::Relaxed);
-                }
-            });
+            self.progress(&destination.name, done, read.load(Ordering::Relaxed));
             if let Some(digest) = state {
                 if unchanged.is_none() {
                     let known = state::save(&writer, &workspace.path, &digest, &self.inner.host, now)?;
@@ -486,13 +479,14 @@ impl Backups {
                 }
                 continue;
             }
-            if let Some(unchanged) = unchanged {
+            if let Some((unchanged, _)) = unchanged {
                 outcomes.push(unchanged);
                 continue;
             }
             let had = snapshots.iter().any(|one| one.folder == workspace.folder && one.files > 0);
             let (outcome, digest) = save(&writer, &workspace, &self.inner, had, now, &read)?;
-            let known = outcome.known(digest);
+            let id = outcome.saved.as_ref().and_then(Saved::id).unwrap_or_default();
+            let known = outcome.known(digest, Access::key(id));
             known::save(&self.inner.home, &destination.name, &workspace.id, known.as_ref());
             outcomes.push(outcome);
         }
@@ -508,6 +502,16 @@ impl Backups {
         let Some(again) = self.access(destination)?.open()? else { return Ok((outcomes, 0)) };
         again.forget(&drop)?;
         Ok((outcomes, drop.len()))
+    }
+
+    /// How far a run is.
+    pub(super) fn progress(&self, name: &str, done: usize, bytes: u64) {
+        self.change(name, |status| {
+            if let Some(running) = &mut status.running {
+                running.workspaces.0 = done;
+                running.bytes = bytes;
+            }
+        });
     }
 
     fn change(&self, name: &str, change: impl FnOnce(&mut Status)) {
@@ -541,9 +545,9 @@ pub(super) async fn blocking<T: Send + 'static>(
     tasks::aside("backup", work).await.ok_or_else(stopped)?
 }
 
-/// Renews the lock while work goes on, and gives it back.
+/// Renews the lock, if there is one, while work goes on, and gives it back.
 pub(super) async fn renewing<T>(
-    mut lock: Lock,
+    mut lock: Option<Lock>,
     work: impl Future<Output = Result<T, Trouble>>,
 ) -> Result<T, Trouble> {
     let mut work = std::pin::pin!(work);
@@ -553,18 +557,21 @@ pub(super) async fn renewing<T>(
             // Cancel-safe: the work is pinned outside, a tick is only a moment.
             done = &mut work => break done,
             _ = ticks.tick() => {
+                let Some(lock) = &mut lock else { continue };
                 if let Err(trouble) = lock.renew(clock::now()).await {
                     tracing::warn!(error = %trouble, "a lock at a destination could not be renewed");
                 }
             }
         }
     };
-    lock.release().await;
+    if let Some(lock) = lock {
+        lock.release().await;
+    }
     done
 }
 
 /// What is to be said of a workspace that is as it was when it was last backed up at a destination.
-fn unchanged(workspace: &Workspace, inner: &Inner, destination: &str) -> Option<Outcome> {
+fn unchanged(workspace: &Workspace, inner: &Inner, destination: &str) -> Option<(Outcome, String)> {
     let known = known::load(&inner.home, destination, &workspace.id)?;
     let report = Shared::default();
     let mut listing = Listing::new(clock::now());
@@ -576,16 +583,16 @@ fn unchanged(workspace: &Workspace, inner: &Inner, destination: &str) -> Option<
         return None;
     }
     let saved = Some(Saved::nothing_since(known.snapshot));
-    Some(Outcome { folder: workspace.folder.clone(), report, saved, failure: None })
+    let folder = workspace.folder.clone();
+    Some((Outcome { folder, report, saved, failure: None }, known.object))
 }
 
 /// Asks the destination whether the snapshots that nothing has changed since are there. Those that are gone are taken
 /// anew.
 async fn confirm(objects: &Objects, jobs: Vec<Job>) -> Result<Vec<Job>, Trouble> {
     let ask = |job: Job| async {
-        let snapshot = job.unchanged.as_ref().and_then(|outcome| outcome.saved.as_ref()?.since.as_deref());
-        let Some(snapshot) = snapshot else { return Ok(job) };
-        let there = objects.size(&Access::key(snapshot)).await?.is_some_and(|size| size > 0);
+        let Some((_, object)) = &job.unchanged else { return Ok(job) };
+        let there = objects.size(object).await?.is_some_and(|size| size > 0);
         Ok(if there { job } else { Job { unchanged: None, ..job } })
     };
     stream::iter(jobs).map(ask).buffered(ASKED).try_collect().await
@@ -636,33 +643,6 @@ fn plan(workspace: &Workspace, selection: &Selection) -> Outcome {
     };
     let report = walk::lock(&report).clone();
     Outcome { folder: workspace.folder.clone(), report, saved: None, failure }
-}
-
-/// Snapshots of this node that the rules no longer keep: those it took, and those another one took of a workspace that is
-/// ours now. All others are theirs.
-fn dropped(
-    destination: &Destination,
-    snapshots: &[Snapshot],
-    states: &[Snapshot],
-    known: &[Workspace],
-    host: &str,
-    now: Timestamp,
-) -> Vec<String> {
-    let mut groups: BTreeMap<&str, Vec<retention::Snapshot>> = BTreeMap::new();
-    let inherited = |id: &String| known.iter().any(|workspace| workspace.id == *id);
-    let ours = snapshots
-        .iter()
-        .filter(|one| one.workspace.as_ref().is_some_and(|id| one.host == host || inherited(id)));
-    for one in ours.chain(states.iter().filter(|one| one.host == host)) {
-        let snapshot = retention::Snapshot { id: one.id.clone(), time: one.time };
-        groups.entry(&one.path).or_default().push(snapshot);
-    }
-    let drop = |group: Vec<retention::Snapshot>| {
-        let verdicts = retention::judge(&destination.keep, &group, &TimeZone::UTC, now);
-        let pairs = group.into_iter().zip(verdicts);
-        pairs.filter(|(_, verdict)| *verdict == Verdict::Drop).map(|(one, _)| one.id).collect::<Vec<_>>()
-    };
-    groups.into_values().flat_map(drop).collect()
 }
 
 fn first_status(destination: &Destination, home: &Home) -> Status {

@@ -5,10 +5,11 @@ use super::control::Backups;
 use super::control::blocking;
 use super::control::renewing;
 use super::error::Error;
+use super::opened::Opened;
 use super::repository;
 use super::repository::Held;
 use super::repository::Lock;
-use super::repository::Snapshot;
+use super::snapshot::Snapshot;
 use crate::base::clock;
 
 /// The snapshot an id means: all of it or its beginning.
@@ -32,8 +33,22 @@ pub(super) fn meant<'a>(
     }
 }
 
+/// Whether each folder keeps one that is newer than those that are chosen.
+///
+/// # Errors
+/// When the newest of a folder is among them.
+fn older(chosen: &[Snapshot], there: &[Snapshot]) -> Result<(), Error> {
+    let of = |one: &Snapshot| (one.host.clone(), one.folder.clone());
+    let is_newest = |one: &&Snapshot| there.iter().rfind(|other| of(other) == of(one)) == Some(*one);
+    match chosen.iter().find(is_newest) {
+        Some(newest) => Err(Error::Newest { id: newest.id.clone(), folder: newest.folder.clone() }),
+        None => Ok(()),
+    }
+}
+
 impl Backups {
-    /// Takes snapshots out of the list, and says which those are. Their data stay until a prune.
+    /// Takes snapshots out of the list, and says which those are. In a repository their data stay until a prune; in a
+    /// mirror what no other one needs goes at once, and the newest of a folder stays.
     ///
     /// # Errors
     /// When an id means none or several, or they stay.
@@ -53,18 +68,21 @@ impl Backups {
         ids: &[String],
         dry_run: bool,
     ) -> Result<Vec<Snapshot>, Error> {
-        let (there, repository) = self.listed(destination).await?;
+        let (there, opened) = self.listed(destination).await?;
         let mut chosen: Vec<Snapshot> = Vec::new();
         for id in ids {
             chosen.push(meant(&there, id, destination)?.clone());
         }
-        let Some(repository) = repository.filter(|_| !dry_run && !chosen.is_empty()) else {
+        if let Opened::Mirrors(_) = opened {
+            older(&chosen, &there)?;
+        }
+        if dry_run || chosen.is_empty() {
             return Ok(chosen);
-        };
+        }
         let _held = self.hold(self.destination(destination)?).await?;
-        let lock = self.lock(&repository).await?;
-        let all: Vec<String> = chosen.iter().map(|one| one.id.clone()).collect();
-        renewing(lock, blocking(move || repository.forget(&all))).await?;
+        let lock = self.lock(&opened).await?;
+        let all = chosen.clone();
+        renewing(lock, blocking(move || opened.forget(&all))).await?;
         Ok(chosen)
     }
 
@@ -87,7 +105,7 @@ impl Backups {
             repository.repair_index()?;
             again.open()?.map_or(Ok(Vec::new()), |repaired| repaired.check(false))
         });
-        Ok(renewing(lock, work).await?)
+        Ok(renewing(Some(lock), work).await?)
     }
 
     /// Takes away locks that nobody holds any more, with `all` every one, and says which those are.

@@ -59,6 +59,20 @@ pub enum Error {
     /// A node's state.
     #[error("the node's state cannot be read or written")]
     Store(#[source] store::Error),
+    /// Something that repositories alone have was asked of a mirror.
+    #[error("`{destination}` is a mirror: plain files, with no password, locks or index")]
+    Mirror {
+        /// The destination.
+        destination: String,
+    },
+    /// The newest snapshot of a mirror is the files that any client shows.
+    #[error("the snapshot {id} is the newest of `{folder}` in a mirror, which is the files themselves")]
+    Newest {
+        /// The snapshot.
+        id: String,
+        /// The workspace's folder.
+        folder: String,
+    },
     /// A time that is none.
     #[error("`{text}` is no point in time")]
     Time {
@@ -114,7 +128,7 @@ impl Explain for Error {
             Self::Id { .. } => fault::Kind::Invalid,
             Self::Store(error) => error.kind(),
             Self::Time { .. } | Self::Name { .. } => fault::Kind::Invalid,
-            Self::NotEmpty { .. } => fault::Kind::Conflict,
+            Self::NotEmpty { .. } | Self::Mirror { .. } | Self::Newest { .. } => fault::Kind::Conflict,
             Self::Space { .. } | Self::Folder { .. } | Self::Closing => fault::Kind::Unavailable,
             Self::Trouble(trouble) => trouble.kind(),
         }
@@ -134,6 +148,12 @@ impl Explain for Error {
                     .to_owned(),
             ),
             Self::Store(error) => error.hint(),
+            Self::Mirror { destination } => Some(format!(
+                "any S3 client reads it, and so does `rclone`; `nexus backup verify {destination} --read-data` names what is damaged"
+            )),
+            Self::Newest { .. } => {
+                Some("it goes once there is a newer one: see `nexus backup run`".to_owned())
+            }
             Self::Time { .. } => {
                 Some("write `2024-01-15 10:30:00` (UTC) or `2024-01-15T10:30:00+01:00`".to_owned())
             }

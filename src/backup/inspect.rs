@@ -8,13 +8,12 @@ use super::control::Backups;
 use super::control::blocking;
 use super::discard::meant;
 use super::error::Error;
-use super::repository::Content;
-use super::repository::Reader;
-use super::repository::Repository;
-use super::repository::Snapshot;
+use super::opened::Content;
+use super::opened::Reader;
 use super::restore::Kind;
 use super::restore::Wanted;
-use super::trouble::Cause;
+use super::snapshot::Reader as _;
+use super::snapshot::Snapshot;
 use super::trouble::Trouble;
 
 /// More things than this are counted and not listed.
@@ -69,13 +68,13 @@ impl Backups {
     /// # Errors
     /// When the id means none or several, or it cannot be read whole.
     pub async fn contents(&self, destination: &str, id: &str, path: Option<&str>) -> Result<Contents, Error> {
-        let (all, repository) = self.listed(destination).await?;
+        let (all, opened) = self.listed(destination).await?;
         let snapshot = meant(&all, id, destination)?.clone();
         let path = path.map(|path| path.trim_matches('/').to_owned()).filter(|path| !path.is_empty());
         let (asked, wanted) = (snapshot.clone(), path.clone());
         let read = move || {
             let (mut listed, mut total) = (Vec::new(), 0);
-            each(&reader(repository)?, &asked, &mut |thing, _| {
+            each(&opened.reader()?, &asked, &mut |thing, _| {
                 if wanted.as_ref().is_none_or(|path| is_in(path.as_bytes(), thing.path.as_bytes())) {
                     total += 1;
                     if listed.len() < LISTED {
@@ -97,12 +96,12 @@ impl Backups {
     /// # Errors
     /// When an id means none or several, or one cannot be read whole.
     pub async fn difference(&self, destination: &str, from: &str, to: &str) -> Result<Difference, Error> {
-        let (all, repository) = self.listed(destination).await?;
+        let (all, opened) = self.listed(destination).await?;
         let one = |id| meant(&all, id, destination).cloned();
         let (from, to) = (one(from)?, one(to)?);
         let (earlier, later) = (from.clone(), to.clone());
         let read = move || {
-            let reader = reader(repository)?;
+            let reader = opened.reader()?;
             Ok(compare(&natures(&reader, &earlier)?, &natures(&reader, &later)?))
         };
         let mut listed = blocking(read).await?;
@@ -110,12 +109,6 @@ impl Backups {
         listed.truncate(LISTED);
         Ok(Difference { from, to, listed, total })
     }
-}
-
-/// Ready to read what a snapshot of a repository holds.
-fn reader(repository: Option<Repository>) -> Result<Reader, Trouble> {
-    let gone = || Trouble::new(Cause::Missing, "read a snapshot", "the repository is gone");
-    repository.ok_or_else(gone)?.reader()
 }
 
 /// Whether something is at a path or directly below it.
@@ -129,7 +122,7 @@ fn is_in(path: &[u8], thing: &[u8]) -> bool {
 
 fn each(reader: &Reader, snapshot: &Snapshot, take: &mut dyn FnMut(Wanted, Content)) -> Result<(), Trouble> {
     let mut first = None;
-    reader.entries(snapshot, &mut |entry| match entry {
+    reader.entries(snapshot, &|_| false, &mut |entry| match entry {
         Ok((wanted, content)) => take(wanted, content),
         Err(trouble) => first = first.take().or(Some(trouble)),
     })?;
@@ -139,7 +132,7 @@ fn each(reader: &Reader, snapshot: &Snapshot, take: &mut dyn FnMut(Wanted, Conte
 fn natures(reader: &Reader, snapshot: &Snapshot) -> Result<BTreeMap<OsString, Nature>, Trouble> {
     let mut all = BTreeMap::new();
     each(reader, snapshot, &mut |thing, content| {
-        let nature = Nature { kind: thing.kind, mode: thing.mode, content: content.fingerprint() };
+        let nature = Nature { kind: thing.kind, mode: thing.mode, content: Reader::fingerprint(&content) };
         all.insert(thing.path, nature);
     })?;
     Ok(all)

@@ -20,6 +20,8 @@ pub struct Known {
     pub digest: String,
     /// The snapshot.
     pub snapshot: String,
+    /// The object at the destination that a snapshot is: without it there is none.
+    pub object: String,
 }
 
 fn file(home: &Home, destination: &str, workspace: &str) -> PathBuf {
@@ -37,7 +39,7 @@ pub fn save(home: &Home, destination: &str, workspace: &str, known: Option<&Know
     let path = file(home, destination, workspace);
     let done = match known {
         Some(known) => {
-            let text = serde_json::to_vec(known).expect("three texts become JSON");
+            let text = serde_json::to_vec(known).expect("a few texts become JSON");
             let directory = path.parent().map_or(Ok(()), std::fs::create_dir_all);
             directory.and_then(|()| files::replace(&path, &text))
         }
@@ -60,7 +62,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::new(directory.path());
         assert_eq!(load(&home, "local", "w1"), None);
-        let known = Known { folder: "shop".into(), digest: "d".into(), snapshot: "s".into() };
+        let known =
+            Known { folder: "shop".into(), digest: "d".into(), snapshot: "s".into(), object: "o".into() };
         save(&home, "local", "w1", Some(&known));
         assert_eq!(load(&home, "local", "w1"), Some(known));
         assert_eq!((load(&home, "other", "w1"), load(&home, "local", "w2")), (None, None));

@@ -1,27 +1,33 @@
 //! Backups of workspaces' sources: what is taken, where it goes, how it comes back.
 //!
 //! Task: `control::Backups::follow_schedules` starts what is due. Reads: the workspaces there are. Publishes: how each
-//! destination is. Pure: `destination`, `schedule`, `retention`, `digest`, `trouble`. What touches the world: `walk` (a
-//! folder), `known` (what was written last), `past` (what happened), `objects` (a destination; a bucket through `http`), `repository` (the
-//! incremental form, in restic's format), `restore` (a folder again), `state` (the node's own), `rebuild` (a lost node's
-//! workspaces again), `inspect` (into snapshots), `discard` (snapshots and locks).
+//! destination is. Pure: `destination`, `schedule`, `retention`, `forget`, `digest`, `trouble`. What touches the world:
+//! `walk` (a folder), `reading` (a file that may change meanwhile), `known` (what was written last), `past` (what
+//! happened), `objects` (a destination; a bucket through `http`), `repository` (the incremental form, in restic's format),
+//! `mirror` (the other one), `opened` (a destination of either), `restore` (a folder again), `state` (the node's own),
+//! `rebuild` (a lost node's workspaces again), `inspect` (into snapshots), `discard` (snapshots and locks).
 
 pub mod control;
 pub mod destination;
 pub mod digest;
 pub mod discard;
 pub mod error;
+pub mod forget;
 pub mod http;
 pub mod inspect;
 pub mod known;
+pub mod mirror;
 pub mod objects;
+pub mod opened;
 pub mod past;
+pub mod reading;
 pub mod rebuild;
 pub mod recover;
 pub mod repository;
 pub mod restore;
 pub mod retention;
 pub mod schedule;
+pub mod snapshot;
 pub mod state;
 pub mod trouble;
 pub mod walk;

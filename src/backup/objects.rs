@@ -9,8 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::TryStreamExt as _;
+use futures::stream;
+use md5::Digest as _;
 use object_store::ClientOptions;
+use object_store::GetOptions;
 use object_store::ObjectStore;
 use object_store::ObjectStoreExt as _;
 use object_store::PutPayload;
@@ -74,12 +78,16 @@ pub struct Listed {
     pub key: String,
     /// Its size.
     pub size: u64,
+    /// The MD5 of its content, where the server's tag is one: of an object written in one piece it usually is.
+    pub md5: Option<String>,
 }
 
 /// What makes us believe that an object was written.
 enum Proof {
     Size(u64),
     Content(Bytes),
+    /// The server's tag if it is the content's MD5, else the size.
+    Tag(Bytes, u64),
 }
 
 impl Objects {
@@ -88,6 +96,19 @@ impl Objects {
     /// # Errors
     /// When the folder cannot be made, or the server has no usable description.
     pub fn open(place: &Place, patience: &Patience) -> Result<Self, Trouble> {
+        Self::open_with(place, patience, false)
+    }
+
+    /// The same for objects whose keys are the paths of files: in a folder, directories that become empty go, so that a
+    /// file may come where a directory was.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_plain(place: &Place, patience: &Patience) -> Result<Self, Trouble> {
+        Self::open_with(place, patience, true)
+    }
+
+    fn open_with(place: &Place, patience: &Patience, plain: bool) -> Result<Self, Trouble> {
         let shown = place.to_string();
         let store: Arc<dyn ObjectStore> = match place {
             Place::Folder(path) => {
@@ -102,7 +123,7 @@ impl Objects {
                 std::fs::create_dir_all(path).map_err(|error| denied(&error))?;
                 let store = LocalFileSystem::new_with_prefix(path)
                     .map_err(|error| Trouble::of(&error, format!("open {shown}")))?;
-                Arc::new(store.with_fsync(true))
+                Arc::new(store.with_fsync(true).with_automatic_cleanup(plain))
             }
             Place::Bucket(bucket) => bucket_store(bucket, patience, &shown)?,
         };
@@ -167,8 +188,11 @@ impl Objects {
         let path = path(key)?;
         let put = || async {
             let put = self.store.put(&path, payload.clone()).await;
-            put.map_err(|error| self.trouble(&error, "write", key))?;
-            self.prove(key, proof).await
+            let tag = put.map_err(|error| self.trouble(&error, "write", key))?.e_tag;
+            match (proof, tag.as_deref().and_then(md5_of)) {
+                (Proof::Tag(bytes, _), Some(md5)) if md5 == md5_hex(bytes) => Ok(()),
+                _ => self.prove(key, proof).await,
+            }
         };
         // A server that says yes and has not stored it may do so the next time.
         let passes = |cause: Cause| cause.passes() || cause == Cause::Damaged;
@@ -183,7 +207,7 @@ impl Objects {
     async fn prove(&self, key: &str, proof: &Proof) -> Result<(), Trouble> {
         let not_there = || self.damaged(key, "it is not there after it was written".to_owned());
         match proof {
-            Proof::Size(size) => match self.look(key).await? {
+            Proof::Size(size) | Proof::Tag(_, size) => match self.look(key).await? {
                 Some(stored) if stored == *size => Ok(()),
                 Some(stored) => Err(self.damaged(key, format!("{size} bytes were sent, {stored} are there"))),
                 None => Err(not_there()),
@@ -195,6 +219,72 @@ impl Objects {
                 Err(trouble) => Err(trouble),
             },
         }
+    }
+
+    /// Writes an object whole and makes sure of it without a further request where the server's answer names its content:
+    /// its tag is the content's MD5 nearly everywhere. Where it is not, the object's size is asked for.
+    ///
+    /// # Errors
+    /// When it is not there afterwards as it should be.
+    pub async fn put_tagged(&self, key: &str, bytes: Bytes) -> Result<(), Trouble> {
+        let size = bytes.len() as u64;
+        self.write(key, PutPayload::from_bytes(bytes.clone()), &Proof::Tag(bytes, size)).await
+    }
+
+    /// Writes an object piece by piece, for what is too large to be held whole. `next` blocks; an empty piece is the end.
+    ///
+    /// # Errors
+    /// When it is not there afterwards as it should be; what was sent of it is given up then.
+    pub async fn put_pieces<N>(&self, key: &str, mut next: N) -> Result<u64, Trouble>
+    where
+        N: FnMut() -> Result<Bytes, Trouble> + Send + 'static,
+    {
+        let path = path(key)?;
+        let failed = |error: object_store::Error| self.trouble(&error, "write", key);
+        let mut upload = self.store.put_multipart(&path).await.map_err(failed)?;
+        let mut size = 0;
+        let sent: Result<(), Trouble> = async {
+            loop {
+                let read = tokio::task::spawn_blocking(move || (next(), next)).await;
+                let (piece, again) =
+                    read.map_err(|_| Trouble::new(Cause::Stopped, format!("write `{key}`"), ""))?;
+                next = again;
+                let piece = piece?;
+                if piece.is_empty() {
+                    break;
+                }
+                size += piece.len() as u64;
+                upload.put_part(PutPayload::from_bytes(piece)).await.map_err(failed)?;
+            }
+            upload.complete().await.map_err(failed).map(drop)
+        }
+        .await;
+        if let Err(trouble) = sent {
+            // Where even this fails the server forgets it by itself, sooner or later.
+            if let Err(error) = upload.abort().await {
+                tracing::debug!(error = %error, "an upload could not be given up");
+            }
+            return Err(trouble);
+        }
+        self.prove(key, &Proof::Size(size)).await.map(|()| size)
+    }
+
+    /// Copies an object at the server and makes sure of its size; `None` when there is none to copy.
+    ///
+    /// # Errors
+    /// When the copy is not there afterwards as it should be.
+    pub async fn copy(&self, from: &str, to: &str) -> Result<Option<u64>, Trouble> {
+        let (source, target) = (path(from)?, path(to)?);
+        let copy = || async {
+            match self.store.copy(&source, &target).await {
+                Ok(()) => {}
+                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(self.trouble(&error, "copy", from)),
+            }
+            let size = self.look(to).await?;
+            size.map(Some).ok_or_else(|| self.damaged(to, "it is not there after it was copied".to_owned()))
+        };
+        self.patiently(|cause| cause.passes() || cause == Cause::Damaged, copy).await
     }
 
     /// Reads an object.
@@ -239,6 +329,20 @@ impl Objects {
         Err(self.damaged(key, format!("{length} bytes at {offset} were asked for, {} came", bytes.len())))
     }
 
+    /// Reads the beginning of an object, at most so many bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read; [`Cause::Missing`] when there is none.
+    pub async fn get_beginning(&self, key: &str, most: u64) -> Result<Bytes, Trouble> {
+        let path = path(key)?;
+        let failed = |error: object_store::Error| self.trouble(&error, "read", key);
+        let read = || async {
+            let options = GetOptions { range: Some((0..most).into()), ..GetOptions::default() };
+            self.store.get_opts(&path, options).await.map_err(failed)?.bytes().await.map_err(failed)
+        };
+        self.patiently(Cause::passes, read).await
+    }
+
     /// How large an object is; `None` when there is none.
     ///
     /// # Errors
@@ -273,11 +377,12 @@ impl Objects {
     pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Trouble> {
         let root = path(prefix)?;
         let listed = |meta: object_store::ObjectMeta| {
+            let md5 = meta.e_tag.as_deref().and_then(md5_of);
             let below = meta
                 .location
                 .prefix_match(&root)
                 .map(|parts| parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/"));
-            Listed { key: below.unwrap_or_default(), size: meta.size }
+            Listed { key: below.unwrap_or_default(), size: meta.size, md5 }
         };
         let list = || async {
             let all: Result<Vec<_>, _> = self.store.list(Some(&root)).map_ok(listed).try_collect().await;
@@ -301,6 +406,26 @@ impl Objects {
         self.patiently(Cause::passes, remove).await
     }
 
+    /// Removes objects, many with each request where the server knows how; those that are not there are removed already.
+    ///
+    /// # Errors
+    /// When one stays.
+    pub async fn delete_all(&self, keys: &[String]) -> Result<(), Trouble> {
+        let paths: Vec<Path> = keys.iter().map(|key| path(key)).collect::<Result<_, _>>()?;
+        let remove = || async {
+            let paths = stream::iter(paths.clone().into_iter().map(Ok)).boxed();
+            let mut removed = self.store.delete_stream(paths);
+            loop {
+                match removed.next().await {
+                    None => return Ok(()),
+                    Some(Ok(_) | Err(object_store::Error::NotFound { .. })) => {}
+                    Some(Err(error)) => return Err(self.trouble(&error, "remove objects at", "")),
+                }
+            }
+        };
+        self.patiently(Cause::passes, remove).await
+    }
+
     fn trouble(&self, error: &object_store::Error, verb: &str, key: &str) -> Trouble {
         let place = if key.is_empty() { self.shown.clone() } else { format!("`{key}` at {}", self.shown) };
         Trouble::of(error, format!("{verb} {place}"))
@@ -315,6 +440,17 @@ impl Objects {
 fn jitter(wait: Duration) -> Duration {
     let chance = getrandom::u32().unwrap_or(u32::MAX);
     wait.mul_f64(0.5 + 0.5 * f64::from(chance) / f64::from(u32::MAX))
+}
+
+/// A tag that is an MD5, in small hexadecimal digits.
+fn md5_of(tag: &str) -> Option<String> {
+    let tag = tag.trim_matches('"');
+    (tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| tag.to_ascii_lowercase())
+}
+
+/// The MD5 of bytes, as servers write it. It tells damage from content, and is no proof against anyone.
+pub fn md5_hex(bytes: &[u8]) -> String {
+    md5::Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn path(key: &str) -> Result<Path, Trouble> {
@@ -373,6 +509,23 @@ mod tests {
         let names: Vec<_> = listed.iter().map(|one| (one.key.as_str(), one.size)).collect();
         assert_eq!(names, [("b", 6), ("c", 5)]);
         assert_eq!(objects.list("nothing").await.unwrap(), []);
+        assert_eq!(objects.get_beginning("a/b", 4).await.unwrap(), "onet");
+        assert_eq!(objects.get_beginning("a/b", 40).await.unwrap(), "onetwo");
+        objects.put_tagged("a/d", Bytes::from_static(b"four")).await.unwrap();
+        let mut pieces = vec!["", "pieces", "in "];
+        let size = objects.put_pieces("a/e", move || Ok(Bytes::from(pieces.pop().unwrap()))).await.unwrap();
+        assert_eq!((size, objects.get("a/e").await.unwrap()), (9, Bytes::from_static(b"in pieces")));
+        let broken = || Err(Trouble::new(Cause::Other, "read", ""));
+        assert!(objects.put_pieces("a/f", broken).await.is_err());
+        assert_eq!(objects.size("a/f").await.unwrap(), None, "half an object is none");
+        assert_eq!(objects.copy("a/d", "c/d").await.unwrap(), Some(4));
+        assert_eq!(objects.copy("a/none", "c/none").await.unwrap(), None);
+        objects.delete_all(&["a/d".to_owned(), "a/e".to_owned(), "a/none".to_owned()]).await.unwrap();
+        assert_eq!(objects.list("a").await.unwrap().len(), 2);
+        let odd = "x/100%25 %23 a+b &\u{e9} ~[1]{2}|'\"*?<>\\^`";
+        objects.put(odd, vec![Bytes::from_static(b"odd")]).await.unwrap();
+        assert_eq!(objects.get(odd).await.unwrap(), "odd");
+        assert_eq!(objects.list("x").await.unwrap()[0].key, odd[2..]);
         objects.delete("a/b").await.unwrap();
         objects.delete("a/b").await.unwrap();
         assert_eq!(objects.size("a/b").await.unwrap(), None);

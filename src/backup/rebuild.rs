@@ -14,16 +14,16 @@ use jiff::Timestamp;
 use super::control::Backups;
 use super::control::blocking;
 use super::error::Error;
+use super::opened::Opened;
 use super::recover::Request;
-use super::repository::Access;
-use super::repository::Repository;
-use super::repository::Snapshot;
+use super::recover::is_plain;
 use super::restore::Target;
+use super::snapshot::Reader as _;
+use super::snapshot::Snapshot;
 use super::state;
 use super::trouble::Cause;
 use super::trouble::Trouble;
 use crate::base::fault;
-use crate::base::sealed::Sealed;
 use crate::model::project::FolderIdentity;
 use crate::store::Store;
 use crate::store::workspace::Desired;
@@ -80,13 +80,13 @@ impl Backups {
     }
 
     async fn rebuild_now(&self, destination: Option<String>, dry_run: bool) -> Result<Rebuilt, Error> {
-        let (found, repository) = self.find_state(destination).await?;
+        let (found, opened) = self.find_state(destination).await?;
         let home = self.inner().home.backup();
         let folder = |source| Error::Folder { path: home.clone(), source };
         std::fs::create_dir_all(&home).map_err(folder)?;
         let scratch = tempfile::tempdir_in(&home).map_err(folder)?;
         let (state, to) = (found.state.clone(), scratch.path().to_owned());
-        blocking(move || fetch(repository, &state, &to)).await?;
+        blocking(move || fetch(opened, &state, &to)).await?;
         let records = records(&scratch.path().join(state::DATABASE)).await?;
         let mut rebuilt = Rebuilt {
             destination: found.destination.clone(),
@@ -109,15 +109,15 @@ impl Backups {
         Ok(rebuilt)
     }
 
-    /// The newest state at the first destination that has one, and its repository.
-    async fn find_state(&self, destination: Option<String>) -> Result<(Found, Repository), Error> {
+    /// The newest state at the first destination that has one, and that destination, open.
+    async fn find_state(&self, destination: Option<String>) -> Result<(Found, Opened), Error> {
         let names = destination.map_or_else(|| self.destinations(), |name| vec![name]);
         let mut failure = None;
         for name in &names {
-            let (access, password) = self.opening(name)?;
-            match blocking(move || look(&access, password)).await {
-                Ok(Some((state, snapshots, repository))) => {
-                    return Ok((Found { destination: name.clone(), state, snapshots }, repository));
+            let opened = self.open(name).await?;
+            match blocking(move || look(opened)).await {
+                Ok(Some((state, snapshots, opened))) => {
+                    return Ok((Found { destination: name.clone(), state, snapshots }, opened));
                 }
                 Ok(None) => {}
                 Err(trouble) => failure = failure.or(Some(trouble)),
@@ -127,6 +127,10 @@ impl Backups {
     }
 
     async fn bring_back(&self, record: Record, found: &Found, dry_run: bool) -> Result<Fate, Error> {
+        if !is_plain(&record.folder) {
+            // Whoever can write a mirror can write this.
+            return Ok(Fate::Failed(Error::Name { name: record.folder }.to_string()));
+        }
         let store = &self.inner().store;
         let there = store.workspaces().await.map_err(Error::Store)?;
         let known = there.iter().any(|one| {
@@ -162,25 +166,21 @@ impl Backups {
     }
 }
 
-fn look(
-    access: &Access,
-    password: Option<Sealed<String>>,
-) -> Result<Option<(Snapshot, Vec<Snapshot>, Repository)>, Trouble> {
-    let Some(repository) = access.open_with_password(password)? else { return Ok(None) };
-    let Some(state) = repository.states()?.pop() else { return Ok(None) };
-    Ok(Some((state, repository.snapshots()?, repository)))
+fn look(opened: Opened) -> Result<Option<(Snapshot, Vec<Snapshot>, Opened)>, Trouble> {
+    let Some(state) = opened.states()?.pop() else { return Ok(None) };
+    Ok(Some((state, opened.snapshots()?, opened)))
 }
 
 /// Brings the files of a state to a folder of ours.
-fn fetch(repository: Repository, state: &Snapshot, to: &Path) -> Result<(), Trouble> {
+fn fetch(opened: Opened, state: &Snapshot, to: &Path) -> Result<(), Trouble> {
     let failed = |detail: String| Trouble::new(Cause::Other, "read the node's state", detail);
-    let reader = repository.reader()?;
+    let reader = opened.reader()?;
     let mut target = Target::open(to, to.to_owned()).map_err(|error| failed(error.to_string()))?;
     let mut first = None;
-    reader.entries(state, &mut |entry| {
+    reader.entries(state, &|_| true, &mut |entry| {
         let done = entry.and_then(|(wanted, content)| {
             let (path, action) = target.look(&wanted).map_err(|error| failed(error.to_string()))?;
-            let write = |file: &mut File| reader.content(&content, file).map_err(Bad);
+            let write = |file: &mut File| reader.content(content, file).map_err(Bad);
             target.put(&path, &wanted, action, write).map_err(|bad| bad.0)
         });
         first = first.take().or(done.err());

@@ -4,6 +4,7 @@
 //! ever sees half of it; what an interrupted restore has brought is used by the next one. Into a folder that is there,
 //! only what differs is written, and what that replaces is kept in the node's home.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,16 +19,14 @@ use super::control::Backups;
 use super::control::blocking;
 use super::control::renewing;
 use super::error::Error;
-use super::repository::Access;
-use super::repository::Content;
-use super::repository::Lock;
-use super::repository::Repository;
-use super::repository::Snapshot;
+use super::opened::Opened;
 use super::restore;
 use super::restore::Action;
 use super::restore::Kind;
 use super::restore::Target;
 use super::restore::Wanted;
+use super::snapshot::Reader;
+use super::snapshot::Snapshot;
 use super::trouble::Cause;
 use super::trouble::Trouble;
 use super::walk::Named;
@@ -88,6 +87,11 @@ pub fn parse_time(text: &str) -> Result<Timestamp, Error> {
     text.parse().ok().or_else(civil).ok_or_else(|| Error::Time { text: text.to_owned() })
 }
 
+/// Whether a name is one of a folder that lies in the watched directory itself.
+pub fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 255 && !name.starts_with('.') && !name.contains(['/', '\0'])
+}
+
 /// The snapshot a request means; `snapshots` are the oldest first.
 fn choose<'a>(request: &Request, snapshots: &'a [Snapshot]) -> Option<&'a Snapshot> {
     snapshots.iter().rev().find(|one| {
@@ -104,26 +108,6 @@ impl Backups {
     /// When there is no such destination, or it cannot be read.
     pub async fn snapshots(&self, destination: &str) -> Result<Vec<Snapshot>, Error> {
         Ok(self.listed(destination).await?.0)
-    }
-
-    /// The snapshots at one destination, the oldest first, and its repository, if there is one, to go on with.
-    pub(super) async fn listed(
-        &self,
-        destination: &str,
-    ) -> Result<(Vec<Snapshot>, Option<Repository>), Error> {
-        let Some(repository) = self.repository(destination).await? else { return Ok((Vec::new(), None)) };
-        Ok(blocking(move || Ok((repository.snapshots()?, Some(repository)))).await?)
-    }
-
-    /// The repository at a destination; `None` when there is none.
-    pub(super) async fn repository(&self, destination: &str) -> Result<Option<Repository>, Error> {
-        let (access, password) = self.opening(destination)?;
-        Ok(blocking(move || access.open_with_password(password)).await?)
-    }
-
-    /// Says at the destination that we are at work there, beside others.
-    pub(super) async fn lock(&self, repository: &Repository) -> Result<Lock, Trouble> {
-        Lock::take(repository.objects(), &repository.master(), &self.inner().host, clock::now()).await
     }
 
     /// The names of all destinations.
@@ -168,9 +152,9 @@ impl Backups {
 
     async fn verify_now(&self, destination: &str, read: bool) -> Result<Vec<String>, Error> {
         let held = self.hold(self.destination(destination)?).await?;
-        let Some(repository) = self.repository(destination).await? else { return Ok(Vec::new()) };
-        let lock = self.lock(&repository).await?;
-        let found = renewing(lock, blocking(move || repository.check(read))).await?;
+        let opened = self.open(destination).await?;
+        let lock = self.lock(&opened).await?;
+        let found = renewing(lock, blocking(move || opened.check(read))).await?;
         drop(held);
         Ok(found)
     }
@@ -186,24 +170,22 @@ impl Backups {
 
     async fn restore_now(&self, request: Request) -> Result<Restored, Error> {
         let name = request.to.clone().unwrap_or_else(|| request.folder.clone());
-        let plain =
-            !name.is_empty() && name.len() <= 255 && !name.starts_with('.') && !name.contains(['/', '\0']);
-        if !plain {
+        if !is_plain(&name) {
             return Err(Error::Name { name });
         }
-        let (destination, snapshot, repository) = self.find(&request).await?;
+        let (destination, snapshot, opened) = self.find(&request).await?;
         let directory = self.inner().settings.directory.clone();
         let to = directory.join(&name);
         let stamp = clock::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let aside = self.inner().home.backup().join("replaced").join(format!("{name}-{stamp}"));
-        let lock = self.lock(&repository).await?;
+        let lock = self.lock(&opened).await?;
         let there = std::fs::symlink_metadata(&to).is_ok();
         let job = Job { request, name, to, aside, snapshot, destination, directory, there };
-        let work = async { Ok(blocking(move || Ok(job.run(repository))).await) };
+        let work = async { Ok(blocking(move || Ok(job.run(&opened.reader()?))).await) };
         renewing(lock, work).await??
     }
 
-    async fn find(&self, request: &Request) -> Result<(String, Snapshot, Repository), Error> {
+    async fn find(&self, request: &Request) -> Result<(String, Snapshot, Opened), Error> {
         let names = match &request.destination {
             Some(name) => vec![name.clone()],
             None => self.destinations(),
@@ -211,9 +193,9 @@ impl Backups {
         let mut failure = None;
         for name in &names {
             match self.listed(name).await {
-                Ok((snapshots, repository)) => {
-                    if let Some((found, repository)) = choose(request, &snapshots).zip(repository) {
-                        return Ok((name.clone(), found.clone(), repository));
+                Ok((snapshots, opened)) => {
+                    if let Some(found) = choose(request, &snapshots) {
+                        return Ok((name.clone(), found.clone(), opened));
                     }
                 }
                 Err(error) => failure = failure.or(Some(error)),
@@ -223,11 +205,6 @@ impl Backups {
             folder: request.folder.clone(),
             destination: names.join("`, `"),
         }))
-    }
-
-    pub(super) fn opening(&self, name: &str) -> Result<(Access, Option<Sealed<String>>), Error> {
-        let destination = self.destination(name)?;
-        Ok((self.access(destination)?, self.inner().settings.passwords.get(name).cloned()))
     }
 }
 
@@ -266,13 +243,12 @@ impl Bad {
 }
 
 impl Job {
-    fn run(self, repository: Repository) -> Result<Restored, Error> {
+    fn run<R: Reader>(self, reader: &R) -> Result<Restored, Error> {
         let there = self.there;
         let empty = std::fs::read_dir(&self.to).is_ok_and(|mut entries| entries.next().is_none());
         if there && !empty && !self.request.merge {
             return Err(Error::NotEmpty { name: self.name });
         }
-        let reader = repository.reader()?;
         let id = self.snapshot.id.get(..8).unwrap_or_default();
         let hidden = self.directory.join(format!(".nexus-restore-{}-{id}", self.name));
         let place = if there { &self.to } else { &hidden };
@@ -294,7 +270,7 @@ impl Job {
         if !place.exists() {
             if self.request.dry_run {
                 // Nothing is there, so all is added; nothing has to be made to know that.
-                reader.entries(&self.snapshot, &mut |entry| self.count(entry, &mut done))?;
+                reader.entries(&self.snapshot, &|_| false, &mut |entry| self.count(entry, &mut done))?;
                 return Ok(done);
             }
             std::fs::create_dir(place).map_err(failed(place))?;
@@ -304,7 +280,7 @@ impl Job {
             }
         }
         let disk = |error: restore::Error| failed(place)(std::io::Error::other(error.to_string()));
-        let mut target = Target::open(place, self.aside.clone()).map_err(disk)?;
+        let target = Target::open(place, self.aside.clone()).map_err(disk)?;
         if let Some(free) = target.space().filter(|free| *free < self.snapshot.bytes && !self.request.merge) {
             return Err(Error::Space { needed: self.snapshot.bytes, free });
         }
@@ -312,15 +288,20 @@ impl Job {
         if !self.request.dry_run {
             target.sweep(None).map_err(disk)?;
         }
-        let root = reader.entries(&self.snapshot, &mut |entry| {
-            let write = |content: &Content, file: &mut File| reader.content(content, file);
-            self.put(entry, &mut target, &mut done, &write, &mut full);
+        let target = RefCell::new(target);
+        // What is there already is not fetched.
+        let likely = |wanted: &Wanted| {
+            let there = || target.borrow().look(wanted).is_ok_and(|(_, action)| action == Action::Leave);
+            !self.request.dry_run && self.chosen(wanted) && !there()
+        };
+        let root = reader.entries(&self.snapshot, &likely, &mut |entry| {
+            self.put(entry, &mut target.borrow_mut(), &mut done, reader, &mut full);
         })?;
         if self.request.dry_run {
             return Ok(done);
         }
         // A folder that was there keeps what its owner has set.
-        target.close((!there).then_some(&root)).map_err(disk)?;
+        target.into_inner().close((!there).then_some(&root)).map_err(disk)?;
         if !there {
             std::fs::rename(&hidden, &self.to).map_err(failed(&self.to))?;
         }
@@ -340,7 +321,7 @@ impl Job {
         self.request.paths.is_empty() || self.request.paths.iter().any(one)
     }
 
-    fn count(&self, entry: Result<(Wanted, Content), Trouble>, done: &mut Restored) {
+    fn count<C>(&self, entry: Result<(Wanted, C), Trouble>, done: &mut Restored) {
         match entry {
             Ok((wanted, _)) if self.chosen(&wanted) => {
                 done.added += 1;
@@ -351,12 +332,12 @@ impl Job {
         }
     }
 
-    fn put(
+    fn put<R: Reader>(
         &self,
-        entry: Result<(Wanted, Content), Trouble>,
+        entry: Result<(Wanted, R::Content), Trouble>,
         target: &mut Target,
         done: &mut Restored,
-        write: &dyn Fn(&Content, &mut File) -> Result<(), Trouble>,
+        reader: &R,
         full: &mut bool,
     ) {
         let (wanted, content) = match entry {
@@ -395,7 +376,8 @@ impl Job {
             Action::Add | Action::Replace => {}
         }
         if !self.request.dry_run {
-            let put = target.put(&path, &wanted, action, |file| write(&content, file).map_err(Bad::There));
+            let write = |file: &mut File| reader.content(content, file).map_err(Bad::There);
+            let put = target.put(&path, &wanted, action, write);
             if let Err(bad) = put {
                 *full = matches!(&bad, Bad::There(trouble) if trouble.cause == Cause::Full);
                 return done.failed.add(&shown, bad.said());

@@ -12,11 +12,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::known::Known;
+use super::repository::Access;
 use super::repository::Subject;
 use super::repository::Writer;
 use super::trouble::Cause;
 use super::trouble::Trouble;
 use super::walk;
+use super::walk::Report;
 use super::walk::Selection;
 use super::walk::Shared;
 use super::walk::Walk;
@@ -80,7 +82,7 @@ fn follow(from: &Path, to: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(wanted)
 }
 
-/// Backs it up, and says what is known to be there from now on.
+/// Backs it up to a repository, and says what is known to be there from now on.
 ///
 /// # Errors
 /// When it is not there whole.
@@ -91,17 +93,32 @@ pub fn save(
     host: &str,
     now: Timestamp,
 ) -> Result<Option<Known>, Trouble> {
-    let failed = |detail: String| Trouble::new(Cause::Other, "back up the node's own state", detail);
     let report = Shared::default();
     let walk = Walk::new(folder, &Selection::default(), Arc::clone(&report))
         .map_err(|error| failed(fault::chain(&error).to_string()))?;
     let subject = Subject::state(host, now);
     let (saved, _) = writer.save(&subject, walk, Arc::clone(&report), Arc::default())?;
-    if let Some((path, why)) = walk::lock(&report).unreadable.listed.first() {
-        return Err(failed(format!("`{path}` cannot be read: {why}")));
+    if let Some(trouble) = unread(&walk::lock(&report)) {
+        return Err(trouble);
     }
     let snapshot = saved.snapshot.or(saved.since);
-    Ok(snapshot.map(|snapshot| Known { folder: String::new(), digest: digest.to_owned(), snapshot }))
+    Ok(snapshot.map(|snapshot| known(digest, Access::key(&snapshot), snapshot)))
+}
+
+/// What is known of a state of this digest from now on.
+pub fn known(digest: &str, object: String, snapshot: String) -> Known {
+    Known { folder: String::new(), digest: digest.to_owned(), snapshot, object }
+}
+
+/// Why the state is not there whole.
+pub fn failed(detail: String) -> Trouble {
+    Trouble::new(Cause::Other, "back up the node's own state", detail)
+}
+
+/// What of it could not be read.
+pub fn unread(report: &Report) -> Option<Trouble> {
+    let (path, why) = report.unreadable.listed.first()?;
+    Some(failed(format!("`{path}` cannot be read: {why}")))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Whole runs at destinations that are folders: what is saved, what is passed over, and what that rests on.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,12 +12,46 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::Outcome;
 use super::destination::Description;
+use super::inspect::Change;
 use super::objects::Patience;
+use super::rebuild::Fate;
+use super::restore::Wanted;
 use super::walk::Selection;
 use super::*;
 use crate::base::home::Home;
+use crate::base::ids::WorkspaceId;
+use crate::base::sealed::Sealed;
+use crate::model::project::FolderIdentity;
 use crate::store::Store;
+use crate::store::workspace::Desired;
+use crate::store::workspace::Record;
 
+/// Everything about a tree that has to come back, but for what is left out.
+pub(super) fn picture(root: &Path) -> Vec<String> {
+    fn look(path: &Path, root: &Path, into: &mut Vec<String>) {
+        let mut names: Vec<_> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        for path in names.into_iter().filter(|path| !path.ends_with("node_modules")) {
+            let meta = std::fs::symlink_metadata(&path).unwrap();
+            let content = match (meta.is_symlink(), meta.is_file()) {
+                (true, _) => format!("-> {:?}", std::fs::read_link(&path).unwrap()),
+                (_, true) => blake3::hash(&std::fs::read(&path).unwrap()).to_string(),
+                _ => String::new(),
+            };
+            let time = (meta.mtime(), meta.mtime_nsec());
+            into.push(format!("{:?} {:o} {time:?} {content}", path.strip_prefix(root).unwrap(), meta.mode()));
+            if meta.is_dir() {
+                look(&path, root, into);
+            }
+        }
+    }
+    let mut into = Vec::new();
+    look(root, root, &mut into);
+    into
+}
+
+/// The id of the workspace.
+const ID: &str = "aaaaaaaaaa";
 /// How long anything may take before a test says it hangs.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -29,7 +64,25 @@ struct Bench {
 
 fn bench(form: &str) -> Bench {
     let directory = TempDir::new().unwrap();
-    let home = Home::new(directory.path().join("home"));
+    let path = directory.path().join("shop");
+    std::fs::create_dir_all(path.join("src")).unwrap();
+    std::fs::write(path.join("src/a.js"), "console.log(1)\n".repeat(100)).unwrap();
+    std::fs::write(path.join("README"), "read me").unwrap();
+    let workspace = Workspace { id: ID.to_owned(), folder: "shop".to_owned(), path };
+    let (workspaces, known) = watch::channel(vec![workspace]);
+    let backups = node(&directory, "node1", "home", form, known);
+    Bench { directory, backups, _workspaces: workspaces }
+}
+
+/// A node in this directory, with a home of its own.
+fn node(
+    directory: &TempDir,
+    name: &str,
+    home: &str,
+    form: &str,
+    known: watch::Receiver<Vec<Workspace>>,
+) -> Backups {
+    let home = Home::new(directory.path().join(home));
     let words = [("url", "there"), ("form", form)].map(|(key, value)| (key.to_owned(), value.to_owned()));
     let description = Description {
         name: "there",
@@ -47,16 +100,9 @@ fn bench(form: &str) -> Bench {
         patience: Patience::default(),
         passwords: Default::default(),
     };
-    let path = directory.path().join("shop");
-    std::fs::create_dir_all(path.join("src")).unwrap();
-    std::fs::write(path.join("src/a.js"), "console.log(1)\n".repeat(100)).unwrap();
-    std::fs::write(path.join("README"), "read me").unwrap();
-    let workspace = Workspace { id: "ws1".to_owned(), folder: "shop".to_owned(), path };
-    let (workspaces, known) = watch::channel(vec![workspace]);
     std::fs::create_dir_all(home.root()).unwrap();
     let store = Store::open(&home.database()).unwrap();
-    let backups = Backups::new(settings, "node1".to_owned(), home, store, known, CancellationToken::new());
-    Bench { directory, backups, _workspaces: workspaces }
+    Backups::new(settings, name.to_owned(), home, store, known, CancellationToken::new())
 }
 
 impl Bench {
@@ -73,7 +119,7 @@ impl Bench {
     /// Runs until the folder is old enough for its fingerprint to prove anything; the snapshot that is known then.
     async fn settle(&self) -> String {
         let began = Instant::now();
-        let file = self.at("home/backup/known/there/ws1.json");
+        let file = self.at("home/backup/known/there").join(format!("{ID}.json"));
         while !file.exists() {
             assert!(began.elapsed() < DEADLINE, "nothing is ever known");
             self.run().await;
@@ -117,4 +163,177 @@ async fn a_change_and_a_lost_snapshot_are_noticed() {
     remove(&bench.at("there/snapshots").join(&second));
     let anew = bench.run().await.saved.unwrap();
     assert!(anew.snapshot.is_some_and(|id| id != second), "what is gone is taken anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_is_run_passed_over_restored_and_proved_like_any_other() {
+    let bench = bench("mirror");
+    let first = bench.settle().await;
+    let again = bench.run().await;
+    assert_eq!(again.saved.unwrap().since.as_ref(), Some(&first));
+    let before = picture(&bench.at("shop"));
+    std::fs::write(bench.at("shop/README"), "changed").unwrap();
+    let changed = bench.run().await.saved.unwrap();
+    assert_eq!((changed.new, changed.changed, changed.since), (0, 1, None));
+    let snapshots = bench.backups.snapshots("there").await.unwrap();
+    let ids: Vec<_> = snapshots.iter().map(|one| one.id.clone()).collect();
+    assert_eq!(ids, [first.clone(), changed.snapshot.unwrap()]);
+    let request = |to: &str, snapshot: Option<String>, dry_run: bool| recover::Request {
+        folder: "shop".to_owned(),
+        to: Some(to.to_owned()),
+        snapshot,
+        dry_run,
+        ..recover::Request::default()
+    };
+    let plan = bench.backups.restore(request("then", Some(first.clone()), true)).await.unwrap();
+    assert_eq!((plan.added, bench.at("then").exists()), (3, false));
+    let done = bench.backups.restore(request("then", Some(first), false)).await.unwrap();
+    assert_eq!((done.added, done.failed.total), (3, 0));
+    assert_eq!(picture(&bench.at("then")), before);
+    let some = recover::Request { paths: vec!["README".to_owned()], ..request("now", None, false) };
+    assert_eq!(bench.backups.restore(some).await.unwrap().added, 1);
+    assert_eq!(std::fs::read_to_string(bench.at("now/README")).unwrap(), "changed");
+    assert_eq!(bench.backups.verify("there", true).await.unwrap(), [""; 0]);
+    assert!(matches!(bench.backups.recovery("there").await, Err(Error::Mirror { .. })));
+    // Over what is there already nothing is fetched, and what is damaged is found.
+    remove(&bench.at("there/files/node1/shop/src/a.js"));
+    let merge = recover::Request { merge: true, ..request("shop", None, false) };
+    let merged = bench.backups.restore(merge).await.unwrap();
+    assert_eq!((merged.left, merged.added, merged.failed.total), (3, 0, 0));
+    let found = bench.backups.verify("there", false).await.unwrap();
+    assert!(found.len() == 1 && found[0].contains("`src/a.js`"), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_is_looked_into_compared_and_forgotten_like_any_other() {
+    let bench = bench("mirror");
+    let backups = &bench.backups;
+    let id = |outcome: Outcome| outcome.saved.unwrap().snapshot.unwrap();
+    let first = id(bench.run().await);
+    std::fs::write(bench.at("shop/README"), "changed").unwrap();
+    std::fs::write(bench.at("shop/new"), "").unwrap();
+    let second = id(bench.run().await);
+    std::fs::remove_file(bench.at("shop/src/a.js")).unwrap();
+    let third = id(bench.run().await);
+
+    let paths = |contents: inspect::Contents| {
+        let text = |thing: &Wanted| thing.path.to_string_lossy().into_owned();
+        contents.listed.iter().map(text).collect::<Vec<_>>()
+    };
+    let all = backups.contents("there", &first[..8], None).await.unwrap();
+    assert_eq!((all.total, paths(all)), (3, vec!["README".to_owned(), "src".into(), "src/a.js".into()]));
+    let below = backups.contents("there", &first, Some("/src/")).await.unwrap();
+    assert_eq!(paths(below), ["src", "src/a.js"]);
+    let missing = backups.contents("there", &third, Some("src/a.js")).await;
+    assert!(matches!(missing, Err(Error::NoPath { .. })));
+    let differs = backups.difference("there", &first, &third).await.unwrap();
+    let expected: [(std::ffi::OsString, Change); 3] = [
+        ("README".into(), Change::Changed),
+        ("new".into(), Change::Added),
+        ("src/a.js".into(), Change::Removed),
+    ];
+    assert_eq!((differs.listed.as_slice(), differs.total), (expected.as_slice(), 3));
+
+    for alone in [vec![third.clone()], vec![first.clone(), third.clone()]] {
+        let refused = backups.forget("there", &alone, true).await;
+        assert!(matches!(refused, Err(Error::Newest { ref id, .. }) if *id == third), "{refused:?}");
+    }
+    let listed = async || {
+        let all = backups.snapshots("there").await.unwrap();
+        all.into_iter().map(|one| one.id).collect::<Vec<_>>()
+    };
+    assert_eq!(backups.forget("there", std::slice::from_ref(&first), true).await.unwrap().len(), 1);
+    assert_eq!(listed().await, [first.clone(), second.clone(), third.clone()], "it was only asked");
+    backups.forget("there", std::slice::from_ref(&first), false).await.unwrap();
+    assert_eq!(listed().await, [second.clone(), third]);
+    let replaced = |part: &str| {
+        let stamps = std::fs::read_dir(bench.at("there/replaced/node1/shop")).unwrap();
+        stamps.filter(|stamp| stamp.as_ref().unwrap().path().join(part).exists()).count()
+    };
+    assert_eq!((replaced("README"), replaced("src/a.js")), (0, 1), "what the second needs is still there");
+    assert_eq!(backups.verify("there", true).await.unwrap(), [""; 0]);
+    let request = recover::Request {
+        folder: "shop".to_owned(),
+        to: Some("then".to_owned()),
+        snapshot: Some(second),
+        ..recover::Request::default()
+    };
+    assert_eq!(backups.restore(request).await.unwrap().failed.total, 0);
+    assert_eq!(std::fs::read_to_string(bench.at("then/src/a.js")).unwrap(), "console.log(1)\n".repeat(100));
+
+    let password = Sealed::new("x".to_owned());
+    assert!(matches!(backups.adopt("there", password).await, Err(Error::Mirror { .. })));
+    assert!(matches!(backups.repair("there").await, Err(Error::Mirror { .. })));
+    assert!(matches!(backups.unlock("there", true, false).await, Err(Error::Mirror { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_keeps_what_the_rules_say_and_holds_a_mass_of_losses() {
+    let bench = bench("mirror");
+    (0..30).for_each(|number| std::fs::write(bench.at(&format!("shop/{number}")), "x").unwrap());
+    for version in 0..6 {
+        std::fs::write(bench.at("shop/README"), format!("version {version}")).unwrap();
+        bench.run().await;
+    }
+    assert_eq!(bench.backups.snapshots("there").await.unwrap().len(), 3, "last=3");
+    let replaced = std::fs::read_dir(bench.at("there/replaced/node1/shop")).unwrap().count();
+    assert_eq!(replaced, 2, "and what those three need");
+    (0..30).for_each(|number| remove(&bench.at(&format!("shop/{number}"))));
+    let runs = bench.backups.run(None, None).await.unwrap();
+    let failure = runs[0].outcomes[0].failure.as_deref().unwrap_or_default();
+    let hint = "30 of 32 files are gone since the last run; if that is right, run `nexus backup run shop --accept-deletions`";
+    assert_eq!(failure, hint);
+    let runs = bench.backups.run_as(None, None, true).await.unwrap();
+    assert_eq!(runs[0].outcomes[0].failure, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_brings_a_lost_node_back() {
+    let bench = bench("mirror");
+    let store = &bench.backups.inner().store;
+    let record = |id: &str, folder: &str| Record {
+        id: WorkspaceId::parse(id).unwrap(),
+        desired: Desired::Stop,
+        ..Record::new(folder, FolderIdentity { device: 1, inode: 2 }, jiff::Timestamp::UNIX_EPOCH)
+    };
+    store.save_workspace(&record(ID, "shop")).await.unwrap();
+    std::fs::write(bench.at("home/config.yaml"), "backup: { git: true }\n").unwrap();
+    let states = || std::fs::read_dir(bench.at("there/manifests/node1/.nexus")).unwrap().count();
+    bench.backups.run(None, Some("shop")).await.unwrap();
+    assert!(!bench.at("there/manifests/node1/.nexus").exists(), "one workspace is not the node");
+    bench.run().await;
+    bench.run().await;
+    assert_eq!(states(), 1, "a quiet node adds nothing");
+    remove(&bench.at("home/backup/known/there/state.json"));
+    bench.run().await;
+    assert_eq!(states(), 1, "and needs no short cut for that");
+    store.save_workspace(&record("bbbbbbbbbb", "../outside")).await.unwrap();
+    std::fs::write(bench.at("shop/README"), "changed").unwrap();
+    bench.run().await;
+    assert_eq!(states(), 2);
+    assert_eq!(bench.backups.verify("there", true).await.unwrap(), [""; 0]);
+    let snapshots = bench.backups.snapshots("there").await.unwrap();
+    assert!(snapshots.iter().all(|one| one.folder == "shop"), "{snapshots:?}");
+
+    let before = picture(&bench.at("shop"));
+    std::fs::remove_dir_all(bench.at("shop")).unwrap();
+    let (_none, known) = watch::channel(Vec::new());
+    let other = node(&bench.directory, "node2", "new-home", "mirror", known);
+    let newest = snapshots.last().unwrap();
+    let back = Fate::Back { snapshot: newest.id.clone(), bytes: newest.bytes };
+    let plan = other.rebuild(None, true).await.unwrap();
+    let fate = |rebuilt: &rebuild::Rebuilt, folder: &str| {
+        rebuilt.workspaces.iter().find(|(name, _)| name == folder).unwrap().1.clone()
+    };
+    assert_eq!((fate(&plan, "shop"), bench.at("shop").exists()), (back.clone(), false));
+    let done = other.rebuild(None, false).await.unwrap();
+    assert_eq!((done.node.as_str(), fate(&done, "shop")), ("node1", back));
+    assert!(matches!(fate(&done, "../outside"), Fate::Failed(_)));
+    assert_eq!(picture(&bench.at("shop")), before);
+    let settings = std::fs::read_to_string(done.settings.unwrap()).unwrap();
+    assert_eq!(settings, "backup: { git: true }\n");
+    let rows = other.inner().store.workspaces().await.unwrap();
+    let rows: Vec<_> = rows.into_iter().map(|row| (row.id, row.folder, row.desired)).collect();
+    assert_eq!(rows, [(WorkspaceId::parse(ID).unwrap(), "shop".to_owned(), Desired::Stop)]);
+    assert_eq!(fate(&other.rebuild(Some("there"), false).await.unwrap(), "shop"), Fate::There);
 }

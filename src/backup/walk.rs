@@ -8,6 +8,7 @@
 //! directory and the depth, not with the tree. No link is ever followed, also when one appears while we look.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -49,6 +50,8 @@ const SECRETS: [&str; 6] = [
 
 /// Larger files are named in the report: they are rarely source.
 const LARGE: u64 = 100 << 20;
+/// More paths than this are not kept apart when they cannot be looked at.
+const UNSEEN_MAX: usize = 100_000;
 /// How many entries of a kind a report lists; all are counted.
 pub const LISTED: usize = 50;
 
@@ -156,12 +159,49 @@ pub enum Error {
     Rule(#[source] rules::PatternError),
 }
 
+/// What could not be looked at, in full: a report lists the first of it alone.
+#[derive(Debug, Clone, Default)]
+pub struct Unseen(Arc<Mutex<Blind>>);
+
+#[derive(Debug, Default)]
+struct Blind {
+    all: bool,
+    paths: BTreeSet<RelPath>,
+}
+
+impl Unseen {
+    /// Adds a path, or with none the folder itself.
+    fn add(&self, path: Option<&RelPath>) {
+        let mut blind = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match path {
+            Some(path) if blind.paths.len() < UNSEEN_MAX => drop(blind.paths.insert(path.clone())),
+            // So many that nothing is known any more.
+            _ => blind.all = true,
+        }
+    }
+
+    /// Whether nothing is known about a path: it, or a directory it is in, could not be looked at. What a walk has come
+    /// past is known to it.
+    pub fn covers(&self, path: &RelPath) -> bool {
+        let blind = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut above = Some(path.clone());
+        while let Some(path) = above {
+            if blind.all || blind.paths.contains(&path) {
+                return true;
+            }
+            above = path.parent();
+        }
+        false
+    }
+}
+
 /// Goes through a folder.
 pub struct Walk {
     root: Arc<OwnedFd>,
     rules: Rules,
     measure: bool,
     report: Shared,
+    unseen: Unseen,
     started: bool,
     /// What is left to look at, the next last.
     pending: Vec<(RelPath, Stat)>,
@@ -182,6 +222,7 @@ impl Walk {
             rules,
             measure: selection.measure,
             report,
+            unseen: Unseen::default(),
             started: false,
             pending: Vec::new(),
         })
@@ -192,12 +233,23 @@ impl Walk {
         Arc::clone(&self.root)
     }
 
+    /// What could not be looked at so far; it grows with the walk.
+    pub fn unseen(&self) -> Unseen {
+        self.unseen.clone()
+    }
+
+    /// Names in the report what could not be looked at, and remembers it.
+    fn miss(&self, path: Option<&RelPath>, why: &io::Error) {
+        let shown = path.map_or_else(|| ".".to_owned(), ToString::to_string);
+        lock(&self.report).unreadable.add(&shown, why.to_string());
+        self.unseen.add(path);
+    }
+
     /// Looks into a directory and remembers what is taken of it.
     fn enter(&mut self, directory: Option<&RelPath>) {
-        let shown = directory.map_or_else(|| ".".to_owned(), ToString::to_string);
         let (fd, mut names) = match self.names(directory) {
             Ok(found) => found,
-            Err(error) => return lock(&self.report).unreadable.add(&shown, error.to_string()),
+            Err(error) => return self.miss(directory, &error),
         };
         if names.iter().any(|name| name == rules::GITIGNORE) {
             let text = read_rules(&fd, rules::GITIGNORE);
@@ -240,11 +292,7 @@ impl Walk {
             Ok(stat) => stat,
             // Gone between being listed and being looked at: it is absent now.
             Err(rustix::io::Errno::NOENT) => return,
-            Err(error) => {
-                return lock(&self.report)
-                    .unreadable
-                    .add(&path.to_string(), io::Error::from(error).to_string());
-            }
+            Err(error) => return self.miss(Some(&path), &error.into()),
         };
         let kind = FileType::from_raw_mode(stat.st_mode);
         if self.rules.judge(&path, kind == FileType::Directory) != Verdict::Carry {
@@ -304,7 +352,7 @@ impl Walk {
                     Kind::Link(target)
                 }
                 Err(error) => {
-                    lock(&self.report).unreadable.add(&path.to_string(), error.to_string());
+                    self.miss(Some(&path), &error);
                     return None;
                 }
             },

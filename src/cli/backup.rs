@@ -56,6 +56,9 @@ pub struct RunArguments {
     /// Only say what would be taken and what is left out
     #[arg(long)]
     dry_run: bool,
+    /// Go on where most files of a mirror are gone
+    #[arg(long)]
+    accept_deletions: bool,
 }
 
 /// List snapshots
@@ -262,6 +265,7 @@ async fn back_up(context: &mut Context, arguments: RunArguments) -> Result<ExitC
         destination: arguments.destination,
         workspace: arguments.workspace,
         dry_run: arguments.dry_run,
+        accept_deletions: arguments.accept_deletions,
     };
     let done: wire_backup::BackupRuns =
         context.client.call("POST", "/api/v1/backup/runs", Some(&request), WORK_TIME).await?;

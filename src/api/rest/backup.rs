@@ -44,7 +44,8 @@ pub async fn run(
         let run = control::Run { destination: String::new(), outcomes, failure: None, forgotten: 0 };
         vec![run]
     } else {
-        api.backups().run(request.destination.as_deref(), request.workspace.as_deref()).await?
+        let (destination, workspace) = (request.destination.as_deref(), request.workspace.as_deref());
+        api.backups().run_as(destination, workspace, request.accept_deletions).await?
     };
     Ok(Json(wire_backup::BackupRuns { dry_run: request.dry_run, runs: runs.iter().map(shown_run).collect() }))
 }

@@ -74,6 +74,9 @@ pub struct RunBackup {
     /// Whether only to say what would be taken and what is left out.
     #[serde(default)]
     pub dry_run: bool,
+    /// A person's yes to a mirror in which most files are gone.
+    #[serde(default)]
+    pub accept_deletions: bool,
 }
 
 /// What became of a backup, or would.

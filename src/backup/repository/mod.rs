@@ -9,7 +9,8 @@ mod key;
 mod lock;
 mod source;
 
-use std::io::Write;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use super::digest::Listing;
 use super::objects::Objects;
 use super::restore;
+use super::snapshot::Read;
 use super::trouble::Cause;
 use super::trouble::Trouble;
 use super::walk::Shared;
@@ -54,6 +56,8 @@ use super::walk::Walk;
 use crate::base::clock;
 use crate::base::sealed::Sealed;
 
+pub use super::snapshot::Saved;
+pub use super::snapshot::Snapshot;
 pub use key::Keys;
 pub use lock::Held;
 pub use lock::Lock;
@@ -121,49 +125,6 @@ impl<'a> Subject<'a> {
     /// The node's own state.
     pub fn state(host: &'a str, now: Timestamp) -> Self {
         Self { path: STATE.into(), tag: STATE_TAG.to_owned(), host, now }
-    }
-}
-
-/// A snapshot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Its id.
-    pub id: String,
-    /// When it was taken.
-    pub time: Timestamp,
-    /// The node that took it.
-    pub host: String,
-    /// The workspace's folder name then; of a snapshot that another program took, the name of what it took.
-    pub folder: String,
-    /// Where in the snapshot the folder lies.
-    pub path: String,
-    /// The workspace's id, when a node of ours took it.
-    pub workspace: Option<String>,
-    /// Files in it.
-    pub files: u64,
-    /// Bytes in its files.
-    pub bytes: u64,
-}
-
-/// What a run added.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Saved {
-    /// The snapshot; none when nothing has changed since the one before.
-    pub snapshot: Option<String>,
-    /// That one before, when nothing has changed since.
-    pub since: Option<String>,
-    /// Files that are new.
-    pub new: u64,
-    /// Files that changed.
-    pub changed: u64,
-    /// Bytes that were stored for it, compressed.
-    pub stored: u64,
-}
-
-impl Saved {
-    /// Nothing, because nothing has changed since this snapshot.
-    pub fn nothing_since(snapshot: String) -> Self {
-        Self { snapshot: None, since: Some(snapshot), new: 0, changed: 0, stored: 0 }
     }
 }
 
@@ -485,16 +446,14 @@ impl Repository<IndexedIdsStatus> {
     }
 }
 
-impl Repository<IndexedFullStatus> {
-    /// What a snapshot holds, in the order of its paths: what each says of itself, and what reads it. Returns what the
-    /// folder itself is.
-    ///
-    /// # Errors
-    /// When the snapshot cannot be opened at all; `each` is told what cannot be listed.
-    pub fn entries(
+impl super::snapshot::Reader for Reader {
+    type Content = Content;
+
+    fn entries(
         &self,
         snapshot: &Snapshot,
-        each: &mut dyn FnMut(Result<(restore::Wanted, Content), Trouble>),
+        _likely: &dyn Fn(&restore::Wanted) -> bool,
+        each: &mut dyn FnMut(Read<Content>),
     ) -> Result<restore::Wanted, Trouble> {
         let path = format!("{}:{}", snapshot.id, snapshot.path);
         let root = self
@@ -514,11 +473,7 @@ impl Repository<IndexedFullStatus> {
         Ok(wanted(Path::new(""), &root))
     }
 
-    /// Writes the content of a file.
-    ///
-    /// # Errors
-    /// When it cannot be read whole, or `to` does not take it.
-    pub fn content(&self, content: &Content, to: &mut dyn Write) -> Result<(), Trouble> {
+    fn content(&self, content: Content, to: &mut File) -> Result<(), Trouble> {
         for id in content.0.content.iter().flatten() {
             let bytes = self
                 .inner
@@ -529,21 +484,18 @@ impl Repository<IndexedFullStatus> {
         }
         Ok(())
     }
-}
 
-/// What reads a file of a snapshot.
-pub struct Content(Node);
-
-impl Content {
-    /// Equal for equal contents in one repository, and short.
-    pub fn fingerprint(&self) -> [u8; 32] {
+    fn fingerprint(content: &Content) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
-        for id in self.0.content.iter().flatten() {
+        for id in content.0.content.iter().flatten() {
             hasher.update(id.to_hex().as_str().as_bytes());
         }
         *hasher.finalize().as_bytes()
     }
 }
+
+/// What reads a file of a snapshot.
+pub struct Content(Node);
 
 fn wanted(path: &Path, node: &Node) -> restore::Wanted {
     let kind = match &node.node_type {

@@ -1,22 +1,16 @@
 //! A walk through a folder, as rustic wants to read it.
 //!
-//! A file is opened when its turn comes and looked at before and after it is read. Small files are read whole, again if
-//! they changed meanwhile, so that what is stored is one state of the file; a large file that changed while it was read
-//! is stored as it was read, and named in the report. What has gone or cannot be read is named too.
+//! A file is opened when its turn comes. What has gone or cannot be read is named in the report.
 
-use std::fs::File;
 use std::io;
-use std::io::Cursor;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 use nexus_agent::path::RelPath;
@@ -31,16 +25,12 @@ use rustic_core::repofile::Node;
 use rustic_core::repofile::NodeType;
 
 use crate::backup::digest::Listing;
+use crate::backup::reading;
 use crate::backup::walk;
 use crate::backup::walk::Entry;
 use crate::backup::walk::Kind;
 use crate::backup::walk::Shared;
 use crate::backup::walk::Walk;
-
-/// Files up to this size are read whole before anything of them is stored.
-const WHOLE: u64 = 4 << 20;
-/// So often a file that keeps changing is read again.
-const TRIES: usize = 3;
 
 /// A folder as a source of a snapshot.
 pub struct Source {
@@ -158,66 +148,14 @@ impl ReadSourceOpen for Opener {
         let shown = self.path.as_ref().map(ToString::to_string).unwrap_or_default();
         let opened = self.path.as_ref().map_or_else(
             || Err(io::Error::from(io::ErrorKind::NotFound)),
-            |path| walk::open(&self.root, path).and_then(|file| self.reader(file, &shown)),
+            |path| {
+                let file = walk::open(&self.root, path)?;
+                reading::open(file, &shown, &self.report, &self.read)
+            },
         );
         opened.map_err(|error| {
             walk::lock(&self.report).unreadable.add(&shown, error.to_string());
             RusticError::new(ErrorKind::InputOutput, error.to_string())
         })
-    }
-}
-
-/// What tells one state of a file from another.
-fn state(file: &File) -> io::Result<(u64, i64, i64, i64, i64)> {
-    let meta = file.metadata()?;
-    Ok((meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()))
-}
-
-impl Opener {
-    fn reader(&self, file: File, shown: &str) -> io::Result<Box<dyn Read + Send>> {
-        let before = state(&file)?;
-        if before.0 > WHOLE {
-            let (report, read) = (Arc::clone(&self.report), Arc::clone(&self.read));
-            return Ok(Box::new(Watched { file, before, shown: shown.to_owned(), report, read }));
-        }
-        let mut before = before;
-        let mut bytes = Vec::new();
-        for attempt in 1..=TRIES {
-            bytes.clear();
-            io::Seek::rewind(&mut &file)?;
-            (&file).take(WHOLE * 2).read_to_end(&mut bytes)?;
-            let after = state(&file)?;
-            if after == before {
-                break;
-            }
-            before = after;
-            if attempt == TRIES {
-                walk::lock(&self.report).changed.add(shown, "it kept changing while it was read");
-            }
-        }
-        self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        Ok(Box::new(Cursor::new(bytes)))
-    }
-}
-
-/// A large file that is looked at again when it has been read.
-struct Watched {
-    file: File,
-    before: (u64, i64, i64, i64, i64),
-    shown: String,
-    report: Shared,
-    read: Arc<AtomicU64>,
-}
-
-impl Read for Watched {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer).inspect_err(|error| {
-            walk::lock(&self.report).unreadable.add(&self.shown, error.to_string());
-        })?;
-        self.read.fetch_add(read as u64, Ordering::Relaxed);
-        if read == 0 && !buffer.is_empty() && state(&self.file).ok() != Some(self.before) {
-            walk::lock(&self.report).changed.add(&self.shown, "it changed while it was read");
-        }
-        Ok(read)
     }
 }

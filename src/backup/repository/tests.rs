@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::symlink;
 use std::process::Command;
@@ -16,6 +15,8 @@ use crate::backup::destination::Place;
 use crate::backup::objects::Patience;
 use crate::backup::restore::Action;
 use crate::backup::restore::Target;
+use crate::backup::snapshot::Reader as _;
+use crate::backup::tests::picture;
 use crate::backup::walk;
 use crate::backup::walk::Report;
 use crate::backup::walk::Selection;
@@ -76,11 +77,11 @@ impl Bench {
             let (wanted, content) = entry.unwrap();
             let (path, action) = target.look(&wanted).unwrap();
             if action != Action::Leave {
-                let write = |file: &mut std::fs::File| reader.content(&content, file).map_err(Failed);
+                let write = |file: &mut std::fs::File| reader.content(content, file).map_err(Failed);
                 bad.extend(target.put(&path, &wanted, action, write).err().map(|failed| failed.0));
             }
         };
-        reader.entries(snapshot, &mut each).unwrap();
+        reader.entries(snapshot, &|_| true, &mut each).unwrap();
         target.close(None).unwrap();
         bad
     }
@@ -92,30 +93,6 @@ impl From<restore::Error> for Failed {
     fn from(error: restore::Error) -> Self {
         Self(Trouble::new(Cause::Other, "restore", error.to_string()))
     }
-}
-
-/// Everything about a tree that has to come back, but for what is left out.
-fn picture(root: &Path) -> Vec<String> {
-    fn look(path: &Path, root: &Path, into: &mut Vec<String>) {
-        let mut names: Vec<_> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
-        names.sort();
-        for path in names.into_iter().filter(|path| !path.ends_with("node_modules")) {
-            let meta = std::fs::symlink_metadata(&path).unwrap();
-            let content = match (meta.is_symlink(), meta.is_file()) {
-                (true, _) => format!("-> {:?}", std::fs::read_link(&path).unwrap()),
-                (_, true) => blake3::hash(&std::fs::read(&path).unwrap()).to_string(),
-                _ => String::new(),
-            };
-            let time = (meta.mtime(), meta.mtime_nsec());
-            into.push(format!("{:?} {:o} {time:?} {content}", path.strip_prefix(root).unwrap(), meta.mode()));
-            if meta.is_dir() {
-                look(&path, root, into);
-            }
-        }
-    }
-    let mut into = Vec::new();
-    look(root, root, &mut into);
-    into
 }
 
 /// Runs what blocks where it may.
