@@ -35,6 +35,7 @@ use crate::keeper;
 use crate::keeper::Keeper;
 use crate::keeper::Places;
 use crate::message::FromSide;
+use crate::message::ToSide;
 use crate::received::Received;
 use crate::reconcile::Side;
 use crate::report::Phase;
@@ -55,6 +56,8 @@ const CHATTER: Duration = Duration::from_millis(100);
 const REPLIES: usize = 64;
 /// What was heard and not done yet: enough that reading and doing overlap.
 const WORK: usize = 64;
+/// So much of it is done before any of it is answered: each answer by itself would wake everybody on its way.
+const AT_ONCE: usize = 16;
 
 /// How far the copy of the folder is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -224,7 +227,13 @@ impl Seat {
                 if leaves.load(Ordering::Relaxed) {
                     break;
                 }
-                obey(&control, &side, &replies, message)?;
+                let mut messages = vec![message];
+                while messages.len() < AT_ONCE
+                    && let Ok(message) = heard.try_recv()
+                {
+                    messages.push(message);
+                }
+                obey(&control, &side, &replies, messages)?;
             }
             Ok(())
         });
@@ -242,28 +251,35 @@ impl Seat {
     }
 }
 
-/// Does one thing that was asked.
+/// Does what was asked, in order.
 fn obey(
     control: &Control,
     keeper: &Keeper,
     replies: &mpsc::Sender<ToNode>,
-    message: ToAgent,
+    messages: Vec<ToAgent>,
 ) -> Result<(), WireError> {
-    match message {
-        ToAgent::Side(message) => {
-            keeper.wait_for_room();
-            keeper.hear(message).map_err(|_| WireError::OutOfTurn { what: "something that makes no sense" })
+    let mut gathered = Vec::new();
+    for message in messages {
+        if let ToAgent::Side(message) = message {
+            gathered.push(message);
+            continue;
         }
-        ToAgent::Settled => {
-            control.settled();
-            Ok(())
+        hear(keeper, std::mem::take(&mut gathered))?;
+        match message {
+            ToAgent::Settled => control.settled(),
+            ToAgent::Ask { number, question } => {
+                let answer = keeper.answer(question);
+                replies.blocking_send(ToNode::Answer { number, answer }).map_err(|_| WireError::Closed)?;
+            }
+            ToAgent::Side(_) | ToAgent::Heartbeat | ToAgent::Keep(_) => {}
         }
-        ToAgent::Ask { number, question } => {
-            let answer = keeper.answer(question);
-            replies.blocking_send(ToNode::Answer { number, answer }).map_err(|_| WireError::Closed)
-        }
-        ToAgent::Heartbeat | ToAgent::Keep(_) => Ok(()),
     }
+    hear(keeper, gathered)
+}
+
+fn hear(keeper: &Keeper, messages: Vec<ToSide>) -> Result<(), WireError> {
+    keeper.wait_for_room();
+    keeper.hear(messages).map_err(|_| WireError::OutOfTurn { what: "something that makes no sense" })
 }
 
 struct Conversation {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 use futures::StreamExt as _;
 use futures::TryStreamExt as _;
@@ -58,6 +59,8 @@ use crate::store::Store;
 
 /// The longest sleep between two looks at the schedules: clocks are set, machines sleep.
 const LOOK: Duration = Duration::from_secs(60);
+/// How long a run that is due waits for workspaces that are on their way up.
+const HELD_MAX: Duration = Duration::from_secs(10 * 60);
 /// So many snapshots are asked for at once.
 const ASKED: usize = 8;
 
@@ -228,12 +231,19 @@ impl Backups {
         self.inner.statuses.subscribe()
     }
 
-    /// Starts what is due until the token is cancelled.
-    pub async fn follow_schedules(self, token: CancellationToken) {
+    /// Starts what is due until the token is cancelled; while workspaces are on their way up (`busy`) it waits a while,
+    /// for it would read the very files that are being carried.
+    pub async fn follow_schedules(self, busy: watch::Receiver<bool>, token: CancellationToken) {
+        let mut held: Option<Instant> = None;
         loop {
             let now = clock::now();
-            let (due, wait) = self.due(now);
-            if !due.is_empty() {
+            let (due, mut wait) = self.due(now);
+            let hold = *busy.borrow() && held.is_none_or(|since| since.elapsed() < HELD_MAX);
+            if !due.is_empty() && hold {
+                held.get_or_insert_with(Instant::now);
+                wait = Duration::from_secs(1);
+            } else if !due.is_empty() {
+                held = None;
                 for run in self.at(due, None, false).await {
                     report(&run);
                 }

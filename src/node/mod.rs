@@ -85,14 +85,15 @@ pub async fn run(
     let workspaces =
         Workspaces::new(store.clone(), Arc::clone(&engine), home.clone(), config.workspaces_dir.clone());
     let (folders, sources) = watch::channel(Vec::new());
+    let (restless, busy) = watch::channel(false);
     tasks.spawn(
         "backup sources",
-        publish_sources(workspaces.clone(), config.workspaces_dir.clone(), folders, tasks.token()),
+        publish_sources(workspaces.clone(), config.workspaces_dir.clone(), folders, restless, tasks.token()),
     );
     let settings = settings::backup(&config, environment)?;
     let backups =
         Backups::new(settings, node.to_string(), home.clone(), store.clone(), sources, tasks.token());
-    tasks.spawn("backups", backups.clone().follow_schedules(tasks.token()));
+    tasks.spawn("backups", backups.clone().follow_schedules(busy, tasks.token()));
     let metrics = Arc::new(router::Metrics::default());
     let doctor = doctor_subject(&config, &engine, &home, &node);
     let (vitals, looking) = vitals::prepare(doctor.clone());
@@ -177,17 +178,22 @@ fn doctor_subject(
     }
 }
 
-/// Says which folders there are to back up whenever a view changes.
+/// Says which folders there are to back up whenever a view changes, and whether any workspace is on its way up.
 async fn publish_sources(
     workspaces: Workspaces,
     directory: PathBuf,
     sources: watch::Sender<Vec<backup::Workspace>>,
+    busy: watch::Sender<bool>,
     token: CancellationToken,
 ) {
     let mut views = workspaces.views();
     loop {
-        let current: Vec<backup::Workspace> = views
-            .borrow_and_update()
+        let now = views.borrow_and_update().clone();
+        let carrying =
+            |view: &workspace::View| view.sync.link == "up" && view.sync.files_synced < view.sync.files_total;
+        let restless = now.iter().any(|view| !view.at_rest() || carrying(view));
+        busy.send_if_modified(|before| std::mem::replace(before, restless) != restless);
+        let current: Vec<backup::Workspace> = now
             .iter()
             .filter(|view| view.folder_present)
             .map(|view| backup::Workspace {

@@ -284,7 +284,7 @@ impl<'a> Driver<'a> {
             return Ok(());
         }
         match &self.host {
-            Some(host) => host.hear(message).map_err(|error| error.to_string()),
+            Some(host) => host.hear([message]).map_err(|error| error.to_string()),
             None => Ok(()),
         }
     }

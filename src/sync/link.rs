@@ -162,18 +162,17 @@ impl Writer {
     pub(super) async fn run(mut self, mut outgoing: mpsc::Receiver<Bytes>) -> LinkError {
         let mut heartbeat = BytesMut::new();
         wire::put_message(&mut heartbeat, &ToAgent::Heartbeat);
-        let heartbeat = heartbeat.freeze();
         let mut beat = Instant::now() + clock::until_next(HEARTBEAT);
         loop {
             // Both are cancel-safe.
             let bytes = tokio::select! {
                 bytes = outgoing.recv() => match bytes {
-                    Some(bytes) => bytes,
+                    Some(bytes) => gather(bytes, &mut outgoing),
                     None => return self.closed(),
                 },
                 () = tokio::time::sleep_until(beat) => {
                     beat = Instant::now() + clock::until_next(HEARTBEAT);
-                    heartbeat.clone()
+                    heartbeat.clone().freeze()
                 }
             };
             if let Err(error) = self.send(&bytes).await {
@@ -196,4 +195,19 @@ impl Writer {
             source: WireError::Io(source),
         })
     }
+}
+
+/// What there is to be sent by now, as far as it is written at once: each message by itself would wake everybody on its
+/// way.
+fn gather(first: Bytes, outgoing: &mut mpsc::Receiver<Bytes>) -> Bytes {
+    let Ok(second) = outgoing.try_recv() else { return first };
+    let mut gathered = BytesMut::with_capacity(wire::BUFFER);
+    gathered.extend_from_slice(&first);
+    gathered.extend_from_slice(&second);
+    while gathered.len() < wire::BUFFER
+        && let Ok(next) = outgoing.try_recv()
+    {
+        gathered.extend_from_slice(&next);
+    }
+    gathered.freeze()
 }

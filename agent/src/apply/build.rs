@@ -110,6 +110,9 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
                 done => done?,
             }
             self.fresh.remove(&digest);
+            if self.spare.remove(&Slot::Part(part)) {
+                self.spare.insert(slot);
+            }
         }
         if self.disk.stat(slot.into())?.is_none() {
             match new {

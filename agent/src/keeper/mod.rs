@@ -39,6 +39,8 @@ use crate::rules;
 use crate::rules::PatternError;
 use crate::rules::Rules;
 use crate::stamps;
+use crate::tree::Change;
+use crate::tree::Item;
 use crate::versions;
 use crate::versions::Versions;
 use crate::watch;
@@ -50,6 +52,10 @@ use crate::watch::Watch;
 const UNTAKEN_MAX: usize = 16 << 20;
 /// How long nothing may happen before there is time for housekeeping.
 const IDLE: Duration = Duration::from_secs(30);
+/// How long nothing may happen before what files held is saved, if that is new of more than one in so many. It costs as
+/// much as all of the tree: never while somebody works, and never for a few files, which are soon read again.
+const REST: Duration = Duration::from_secs(2);
+const SAVED_PART: u64 = 20;
 /// How often versions that are too old are let go.
 const PRUNE: Duration = Duration::from_secs(3600);
 
@@ -125,8 +131,8 @@ struct State {
     untaken: usize,
     /// What is to be made to last.
     syncs: Vec<u64>,
-    /// Something was said since the stamps were saved.
-    unsaved: bool,
+    /// What was said to be new since the stamps were saved.
+    unsaved: u64,
     ended: bool,
 }
 
@@ -165,7 +171,7 @@ impl Keeper {
             said: Vec::new(),
             untaken: 0,
             syncs: Vec::new(),
-            unsaved: false,
+            unsaved: 0,
             ended: false,
         };
         // Another handle on the same folder: while it waits for the disk it holds nothing.
@@ -192,20 +198,23 @@ impl Keeper {
         Ok(())
     }
 
-    /// Does what it is asked; the answers are there to be [taken](Self::take).
+    /// Does what it is asked, in order; the answers are there to be [taken](Self::take) once all of it is done.
     ///
     /// # Errors
-    /// When it makes no sense: the connection is to be ended.
-    pub fn hear(&self, message: ToSide) -> Result<(), Nonsense> {
+    /// When something makes no sense: the connection is to be ended.
+    pub fn hear(&self, messages: impl IntoIterator<Item = ToSide>) -> Result<(), Nonsense> {
         let shared = &*self.shared;
         let now = shared.epoch.elapsed();
         shared.work(|state| {
-            if let ToSide::Sync { token } = message {
-                state.syncs.push(token);
-                shared.owed.notify_all();
-                return Ok(());
+            for message in messages {
+                if let ToSide::Sync { token } = message {
+                    state.syncs.push(token);
+                    shared.owed.notify_all();
+                } else {
+                    state.replica.hear(message, &mut &shared.watch, now, &mut state.said)?;
+                }
             }
-            state.replica.hear(message, &mut &shared.watch, now, &mut state.said)
+            Ok(())
         })
     }
 
@@ -285,7 +294,7 @@ impl Shared {
         let done = act(&mut state);
         let new: usize = state.said[before..].iter().map(weight).sum();
         state.untaken += new;
-        state.unsaved |= state.said.len() > before;
+        state.unsaved += state.said[before..].iter().map(entries).sum::<u64>();
         let (spoke, other) = (state.said.len() > before, state.replica.again() != again);
         drop(state);
         if other {
@@ -302,9 +311,12 @@ impl Shared {
         let mut pruned: Option<Instant> = None;
         let mut active = self.epoch.elapsed();
         loop {
-            let again = self.state().replica.again();
+            let state = self.state();
+            let (again, save) = (state.replica.again(), state.is_worth_saving());
+            drop(state);
             let now = self.epoch.elapsed();
-            let dirty = self.watch.wait(again.map_or(IDLE, |again| again.saturating_sub(now)));
+            let idle = if save { REST } else { IDLE };
+            let dirty = self.watch.wait(again.map_or(idle, |again| again.saturating_sub(now)));
             let state = self.with_room(self.state());
             if state.ended {
                 return;
@@ -314,9 +326,10 @@ impl Shared {
             if !dirty.is_nowhere() || again.is_some_and(|again| again <= now) {
                 self.work(|state| state.replica.look(dirty, &mut &self.watch, now, &mut state.said));
                 active = self.epoch.elapsed();
-            } else if again.is_none() && now.saturating_sub(active) >= IDLE {
-                // Costs as much as all of the tree: never while somebody works.
-                self.save();
+            } else if again.is_none() && now.saturating_sub(active) >= idle {
+                if save {
+                    self.save();
+                }
                 active = now;
                 if pruned.is_none_or(|at| at.elapsed() > PRUNE) {
                     // Tried again in an hour.
@@ -354,7 +367,7 @@ impl Shared {
     /// Saves what files held, if anything was said since.
     fn save(&self) {
         let mut state = self.state();
-        if !std::mem::take(&mut state.unsaved) {
+        if std::mem::take(&mut state.unsaved) == 0 {
             return;
         }
         let look: Vec<_> = state.replica.known().stamps().collect();
@@ -364,13 +377,31 @@ impl Shared {
     }
 }
 
+impl State {
+    fn is_worth_saving(&self) -> bool {
+        self.unsaved > 0 && self.unsaved * SAVED_PART >= self.replica.tree().count()
+    }
+}
+
+/// How many entries are said to be new.
+fn entries(said: &FromSide) -> u64 {
+    let count = |item: Option<&Item>| item.map_or(1, Item::count);
+    match said {
+        FromSide::Changes { changes, .. } => changes.iter().map(|change| count(change.item.as_ref())).sum(),
+        FromSide::Applied { outcomes, .. } => {
+            outcomes.iter().map(|outcome| count(outcome.now.as_ref())).sum()
+        }
+        _ => 0,
+    }
+}
+
 /// About how many bytes of memory what is said takes, beyond itself.
 fn weight(said: &FromSide) -> usize {
     match said {
         FromSide::Content { piece, .. } => piece.weight(),
         FromSide::Outlined { parts, .. } => 32 * parts.len(),
         FromSide::Signed { signature, .. } => signature.len(),
-        FromSide::Changes { changes, .. } => changes.iter().map(crate::tree::Change::weight).sum(),
+        FromSide::Changes { changes, .. } => changes.iter().map(Change::weight).sum(),
         _ => 64,
     }
 }

@@ -98,7 +98,7 @@ impl Pair {
                         self.crossed += crossed;
                         self.spared += part.size() - crossed;
                     }
-                    self.keepers[side as usize].hear(message).unwrap();
+                    self.keepers[side as usize].hear([message]).unwrap();
                     if self.breaks_at.take_if(|at| *at <= self.crossed).is_some() {
                         self.keepers[Side::Beta as usize].detach();
                         self.session.lost(Side::Beta);

@@ -27,6 +27,7 @@ use batch::Batch;
 use batch::Half;
 use clock::Clock;
 use nearby::Removed;
+use outcome::Unrecorded;
 use queue::Queue;
 use status::Run;
 use trace::Memory;
@@ -190,7 +191,7 @@ pub struct Session {
     /// Agreed on, and not yet known to last.
     agreed: Vec<Change>,
     recording: Option<Recording>,
-    recorded: Instant,
+    unrecorded: Unrecorded,
     flushes: Vec<Flush>,
     /// The container has not been told that it has all there is.
     unsettled: bool,
@@ -260,7 +261,7 @@ impl Session {
             deleting: None,
             agreed: Vec::new(),
             recording: None,
-            recorded: Instant::ZERO,
+            unrecorded: Unrecorded::default(),
             flushes: Vec::new(),
             unsettled: true,
             paused: false,
@@ -438,7 +439,7 @@ impl Session {
                 self.stored(side, digest, bytes, whole, problem, now)?;
             }
             FromSide::Applied { batch, outcomes } => self.applied(side, batch, &outcomes, now)?,
-            FromSide::Synced { token } => self.synced(side, token, now),
+            FromSide::Synced { token } => self.synced(side, token),
             FromSide::Burst { ongoing } => {
                 self.replica_mut(side).burst = ongoing.then_some(now + BURST_MAX);
             }
@@ -484,8 +485,7 @@ impl Session {
         let deferred = self.deferred.values().filter(|_| works).map(|deferred| deferred.until);
         // Decided later on purpose: while deletions go on, or not too often with much to do.
         let undecided = (works && self.stale).then_some(self.planned + UNDECIDED);
-        let unrecorded = works && !self.agreed.is_empty() && self.recording.is_none();
-        let record = unrecorded.then_some(self.recorded + outcome::RECORD);
+        let record = self.unrecorded.due().filter(|_| works && self.recording.is_none());
         apart.chain(stalled).chain(deferred).chain(undecided).chain(record).min()
     }
 

@@ -29,8 +29,35 @@ use crate::tree::Item;
 /// How long a change that failed waits at first, and at most.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// How long what both sides agree on may be known only in memory.
-pub(super) const RECORD: Duration = Duration::from_millis(500);
+/// What both sides agree on is recorded once nothing was added for so long: both disks are asked to make all of it last,
+/// and whoever writes meanwhile waits.
+const RECORD_REST: Duration = Duration::from_millis(500);
+/// How long it may be known only in memory.
+const RECORD_MAX: Duration = Duration::from_secs(5);
+
+/// How long there has been something to record.
+#[derive(Debug, Default)]
+pub(super) struct Unrecorded {
+    changes: usize,
+    /// Since when, and when something was added last.
+    since: Option<(Instant, Instant)>,
+}
+
+impl Unrecorded {
+    fn count(&mut self, changes: usize, now: Instant) {
+        if changes == 0 {
+            *self = Self::default();
+        } else if changes != self.changes {
+            self.changes = changes;
+            self.since = Some((self.since.map_or(now, |(first, _)| first), now));
+        }
+    }
+
+    /// When it is to be recorded.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.since.map(|(first, last)| (last + RECORD_REST).min(first + RECORD_MAX))
+    }
+}
 
 impl Session {
     pub(super) fn applied(
@@ -149,7 +176,7 @@ impl Session {
         self.deferred.retain(|deferred, _| !overlaps(deferred.as_ref(), path));
     }
 
-    pub(super) fn synced(&mut self, side: Side, token: u64, now: Instant) {
+    pub(super) fn synced(&mut self, side: Side, token: u64) {
         let Some(recording) = self.recording.as_mut().filter(|recording| recording.token == token) else {
             return;
         };
@@ -157,16 +184,17 @@ impl Session {
         if recording.open.is_empty()
             && let Some(recording) = self.recording.take()
         {
-            self.recorded = now;
             self.lasting.apply(&recording.changes).expect("it fitted when it was agreed on");
             self.effects.push(Effect::Record(recording.changes));
         }
     }
 
     pub(super) fn record(&mut self, now: Instant) {
-        if self.agreed.is_empty() || self.recording.is_some() || now < self.recorded + RECORD {
+        self.unrecorded.count(self.agreed.len(), now);
+        if self.recording.is_some() || self.unrecorded.due().is_none_or(|due| now < due) {
             return;
         }
+        self.unrecorded = Unrecorded::default();
         let token = self.next;
         self.next += 1;
         self.recording =

@@ -272,7 +272,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 }
                 return Ok(frame);
             }
-            self.buffer.reserve(16 * 1024);
+            // Much at a time while much comes; a quiet session holds little.
+            self.buffer.reserve(if self.buffer.is_empty() { 16 * 1024 } else { 64 * 1024 });
             let count = self.stream.read_buf(&mut self.buffer).await.map_err(WireError::Io)?;
             if count == 0 && self.buffer.is_empty() {
                 return Err(WireError::Closed);
