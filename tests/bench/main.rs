@@ -33,7 +33,10 @@ fn main() {
         Some("up") => ("up", runtime.block_on(bounded(LIMIT, up::run())), vec![]),
         Some("sync") => {
             let quick = words.iter().any(|word| word == "--quick");
-            let extent = if quick { sync::Extent::QUICK } else { sync::Extent::FULL };
+            let mut extent = if quick { sync::Extent::QUICK } else { sync::Extent::FULL };
+            if let Some(files) = words.iter().find_map(|word| word.strip_prefix("--files=")) {
+                extent.sizes = files.split(',').map(|number| number.parse().unwrap()).collect();
+            }
             let (rows, notes) =
                 runtime.block_on(bounded(LIMIT_SYNC, sync::run(&extent, &contenders(&words))));
             ("sync", rows, notes)

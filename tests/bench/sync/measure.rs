@@ -1,5 +1,6 @@
 //! Takes one contender through everything that is measured.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
@@ -38,10 +39,10 @@ const LARGE_LIMIT: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// How much is measured.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Extent {
     /// Files of the trees, ascending.
-    pub sizes: &'static [usize],
+    pub sizes: Cow<'static, [usize]>,
     /// Edits each way at each size, of which as many are made as there is time for.
     pub edits: usize,
     pub edits_time: Duration,
@@ -51,14 +52,14 @@ pub struct Extent {
 
 impl Extent {
     pub const FULL: Self = Self {
-        sizes: &[1_000, 10_000, 100_000],
+        sizes: Cow::Borrowed(&[1_000, 10_000, 100_000]),
         edits: 200,
         edits_time: Duration::from_secs(8),
         large: 1 << 30,
         idle: Duration::from_secs(20),
     };
     pub const QUICK: Self = Self {
-        sizes: &[1_000],
+        sizes: Cow::Borrowed(&[1_000]),
         edits: 20,
         edits_time: Duration::from_secs(6),
         large: 64 << 20,

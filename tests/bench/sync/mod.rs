@@ -26,7 +26,7 @@ use super::table::Row;
 /// The rows, and how each contender is set up.
 pub async fn run(extent: &Extent, names: &[Name]) -> (Vec<Row>, Vec<String>) {
     let mut templates = Vec::new();
-    for &files in extent.sizes {
+    for &files in &*extent.sizes {
         templates.push(tree::Template::make(files).await);
     }
     let mut all = rows::All::new();

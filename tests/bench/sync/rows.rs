@@ -24,7 +24,7 @@ enum Target {
 pub fn rows(all: &All, extent: &Extent) -> Vec<Row> {
     let mut rows = Vec::new();
     let (smallest, largest) = (extent.smallest(), extent.largest());
-    for &files in extent.sizes {
+    for &files in &*extent.sizes {
         let what = format!("initial sync of {files} files");
         let figure = move |figures: &Figures| figures.initial.get(&files).copied();
         rows.push(race(all, (format!("initial-{files}"), what, "s"), Some(Target::Pipe(1.3)), figure));
@@ -34,7 +34,7 @@ pub fn rows(all: &All, extent: &Extent) -> Vec<Row> {
             let of = |figures: &Figures, files| {
                 figures.edits.get(&(way, files)).map(|edits| percentile(edits, percent))
             };
-            for &files in extent.sizes {
+            for &files in &*extent.sizes {
                 let named = format!("{short}-p{percent}-{files}");
                 let what = format!("edit to content visible, {long}, {files} files, p{percent}");
                 let target = (files == largest).then_some(Target::Most(most));
