@@ -16,8 +16,8 @@ use crate::disk::Identity;
 use crate::entry::Digest;
 use crate::tree::Stamp;
 
-/// Raise this whenever what a [`Stamp`] is made of changes: an old or new reader then reads the files instead.
-const VERSION: u32 = 1;
+/// Raise this whenever what a [`Stamp`] is made of, or the form of an [`Identity`], changes: an old or new reader then reads the files instead.
+const VERSION: u32 = 2;
 /// A longer file is none of ours: two million files.
 const LENGTH_MAX: u64 = 128 << 20;
 /// The length of the digest at its end.
@@ -68,17 +68,19 @@ fn read(path: &Path) -> Option<Saved> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Nonce;
 
     #[test]
     fn stamps_count_for_their_folder_and_only_whole() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("stamps");
-        let folder = Identity { device: 1, inode: 2, born: 3 };
+        let folder = Identity { device: 1, inode: 2, born: 3, nonce: Nonce([4; 16]) };
         let stamps = vec![(Stamp(7), Digest([7; 32])), (Stamp(8), Digest([8; 32]))];
         assert_eq!(load(&path, folder), []);
         save(&path, folder, stamps.clone()).unwrap();
         assert_eq!(load(&path, folder), stamps);
         assert_eq!(load(&path, Identity { born: 4, ..folder }), []);
+        assert_eq!(load(&path, Identity { nonce: Nonce([5; 16]), ..folder }), []);
         let whole = std::fs::read(&path).unwrap();
         for torn in [&whole[..whole.len() - 1], &whole[..10], &[]] {
             std::fs::write(&path, torn).unwrap();

@@ -22,7 +22,6 @@ use nexus_agent::inquiry::Question;
 use nexus_agent::journal::Bond;
 use nexus_agent::journal::Journal;
 use nexus_agent::journal::Opened;
-use nexus_agent::journal::Root;
 use nexus_agent::keeper::Keeper;
 use nexus_agent::keeper::OpenError;
 use nexus_agent::keeper::Places;
@@ -146,7 +145,7 @@ impl<'a> Driver<'a> {
             Ok(rules) => rules.fingerprint(),
             Err(error) => return Err(error.to_string()),
         };
-        let bound = journal.bond().map(|bond| [identity(bond.alpha), identity(bond.beta)]);
+        let bound = journal.bond().map(|bond| [bond.alpha.into(), bond.beta.into()]);
         // Batches of all sessions ever have different numbers: a person undoes one by its number.
         let first = u64::try_from(clock::now().as_millisecond()).unwrap_or(0) << 12;
         let session = Session::numbered(first, spec.settings.session(), journal.tree().clone(), bound);
@@ -374,9 +373,12 @@ impl<'a> Driver<'a> {
                     self.tell_agent(&ToAgent::Settled);
                     self.status.send_if_modified(|status| !std::mem::replace(&mut status.synced, true));
                 }
-                Effect::Begin([alpha, beta]) => {
-                    let bond = Bond { alpha: root(alpha), beta: root(beta), rules: self.rules };
-                    self.journal.bind(bond).map_err(|error| self.forgetful(&error))?;
+                Effect::Begin(roots) => {
+                    self.journal.bind(self.bond(roots)).map_err(|error| self.forgetful(&error))?;
+                }
+                Effect::Known(roots) => {
+                    self.journal.rebind(self.bond(roots));
+                    self.journal.commit().map_err(|error| self.forgetful(&error))?;
                 }
                 Effect::Record(changes) => {
                     let recorded = self.journal.record(changes).map_err(std::io::Error::other);
@@ -389,6 +391,10 @@ impl<'a> Driver<'a> {
                 }
             }
         }
+    }
+
+    fn bond(&self, [alpha, beta]: [Identity; 2]) -> Bond {
+        Bond { alpha: alpha.into(), beta: beta.into(), rules: self.rules }
     }
 
     fn forgetful(&self, error: &std::io::Error) -> String {
@@ -498,12 +504,4 @@ fn staging(folder: &Path, beside: &Path) -> StageAt {
     } else {
         StageAt::Inside
     }
-}
-
-fn root(identity: Identity) -> Root {
-    Root { device: identity.device, inode: identity.inode, born: identity.born, nonce: [0; 16] }
-}
-
-fn identity(root: Root) -> Identity {
-    Identity { device: root.device, inode: root.inode, born: root.born }
 }

@@ -74,6 +74,35 @@ pub struct Identity {
     pub inode: u64,
     /// Birth in nanoseconds; 0 where the file system does not know it.
     pub born: i128,
+    /// What was [claimed](Disk::claim) for it: goes with the folder when it goes, whatever becomes of its inode number.
+    pub nonce: Nonce,
+}
+
+/// A number given to a folder once. Zeros: none was, or the file system holds none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Nonce(pub [u8; 16]);
+
+impl Nonce {
+    /// One that no other folder has.
+    pub fn random() -> Self {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+        Self(bytes)
+    }
+
+    /// Whether there is none.
+    pub fn is_absent(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl Identity {
+    /// Whether this is the folder that was known as `earlier`. One without a nonce then may have been given one since;
+    /// one that had a nonce has it still.
+    pub fn is(&self, earlier: &Self) -> bool {
+        let nonce = if earlier.nonce.is_absent() { Nonce::default() } else { self.nonce };
+        *earlier == Self { nonce, ..*self }
+    }
 }
 
 /// A file that is open for reading.
@@ -98,6 +127,18 @@ pub trait Disk {
 
     /// Which folder this is.
     fn identity(&self) -> io::Result<Identity>;
+
+    /// Gives the folder a nonce, where it has none and its file system holds such things: nothing anybody sees in it.
+    fn mark(&self, nonce: Nonce) -> io::Result<()>;
+
+    /// Which folder this is, with `nonce` from now on if it had none.
+    fn claim(&self, nonce: Nonce) -> io::Result<Identity> {
+        let found = self.identity()?;
+        if !found.nonce.is_absent() || self.mark(nonce).is_err() {
+            return Ok(found);
+        }
+        self.identity()
+    }
 
     /// The time a write would get at this moment, in nanoseconds: the file system's coarse clock. A file whose times are
     /// not older than this can change again without its times telling.

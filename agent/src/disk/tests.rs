@@ -146,6 +146,55 @@ fn looks(disk: &impl Disk) {
     assert_eq!(reader.facts().unwrap(), opened);
 }
 
+/// A folder is claimed once, and only the one that was claimed is known again.
+fn claims(disk: &impl Disk) {
+    let nonce = |number| Nonce([number; 16]);
+    let unmarked = disk.identity().unwrap();
+    assert!(unmarked.nonce.is_absent());
+    let claimed = disk.claim(nonce(1)).unwrap();
+    assert_eq!(claimed, Identity { nonce: nonce(1), ..unmarked });
+    assert!(claimed.is(&unmarked) && claimed.is(&claimed) && !unmarked.is(&claimed));
+    disk.mark(nonce(2)).unwrap();
+    assert_eq!(disk.claim(nonce(2)).unwrap(), claimed, "whoever comes later changes nothing");
+    assert_eq!(disk.identity().unwrap(), claimed);
+    assert!(names(disk, At::Root).is_empty() && disk.slots().unwrap().is_empty(), "nothing is seen of it");
+}
+
+/// Whether extended attributes are held where tests have their files.
+fn holds_marks(at: &std::path::Path) -> bool {
+    rustix::fs::setxattr(at, "user.nexus.test", b"", rustix::fs::XattrFlags::empty()).is_ok()
+}
+
+#[test]
+fn a_folder_is_known_by_its_mark_and_a_copy_is_another() {
+    claims(&sim::SimDisk::new(4));
+    let Real { base, disk } = real(true);
+    if !holds_marks(base.path()) {
+        assert_eq!(disk.claim(Nonce([1; 16])).unwrap(), disk.identity().unwrap());
+        return;
+    }
+    claims(&disk);
+    let claimed = disk.identity().unwrap();
+    let at = |name: &str| base.path().join(name);
+    let open = |name: &str| Folder::open(&at(name), StageAt::Beside(at("stage")), &at("kept")).unwrap();
+    let copied = std::process::Command::new("cp").arg("-a").args([at("root"), at("copy")]).status();
+    assert!(copied.unwrap().success());
+    let copy = open("copy").claim(Nonce([3; 16])).unwrap();
+    assert!(
+        copy.nonce == claimed.nonce && !copy.is(&claimed),
+        "a copy brings the mark, and is another folder"
+    );
+    std::fs::rename(at("root"), at("moved")).unwrap();
+    assert_eq!(open("moved").claim(Nonce([3; 16])).unwrap(), claimed, "wherever it goes it is the same");
+    // As one made again that has got the inode number of the one before.
+    rustix::fs::removexattr(at("moved"), "user.nexus.root").unwrap();
+    let again = disk.claim(Nonce([4; 16])).unwrap();
+    assert!(again.inode == claimed.inode && !again.is(&claimed));
+    // What cannot be one of ours is never one that we know.
+    rustix::fs::setxattr(at("moved"), "user.nexus.root", b"x", rustix::fs::XattrFlags::REPLACE).unwrap();
+    assert!(!disk.identity().unwrap().is(&claimed));
+}
+
 #[test]
 fn a_real_folder_keeps_the_promises() {
     for beside in [true, false] {

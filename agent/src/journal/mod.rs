@@ -14,6 +14,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::disk::Identity;
+use crate::disk::Nonce;
 use crate::entry::Digest;
 use crate::log::Found;
 use crate::log::Log;
@@ -44,6 +46,18 @@ pub struct Root {
     pub born: i128,
     /// What was written into it to know it again; zeros where nothing was.
     pub nonce: [u8; 16],
+}
+
+impl From<Identity> for Root {
+    fn from(Identity { device, inode, born, nonce }: Identity) -> Self {
+        Self { device, inode, born, nonce: nonce.0 }
+    }
+}
+
+impl From<Root> for Identity {
+    fn from(Root { device, inode, born, nonce }: Root) -> Self {
+        Self { device, inode, born, nonce: Nonce(nonce) }
+    }
 }
 
 /// What the ancestor is about.

@@ -24,6 +24,7 @@ use serde::Serialize;
 use crate::disk::Disk as _;
 use crate::disk::Folder;
 use crate::disk::Identity;
+use crate::disk::Nonce;
 use crate::disk::StageAt;
 use crate::inquiry::Answer;
 use crate::inquiry::Question;
@@ -158,7 +159,7 @@ impl Keeper {
         std::fs::create_dir_all(&kept).map_err(state_error)?;
         let folder = || Folder::open(&places.root, places.staging.clone(), &kept);
         let disk = folder().map_err(OpenError::Folder)?;
-        let identity = disk.identity().map_err(OpenError::Folder)?;
+        let identity = disk.claim(Nonce::random()).map_err(OpenError::Folder)?;
         let slack = FileSystem::of(&places.root).map_err(OpenError::Folder)?.slack();
         let rules = Rules::new(settings.rules.clone())?;
         let mut look = Look::new(look::Settings { slack, ..settings.look.clone() }, rules);

@@ -107,7 +107,7 @@ impl Pair {
                     }
                 }
                 Some(Effect::Flushed(token)) => self.flushed.push(token),
-                Some(Effect::Record(_) | Effect::Begin(_) | Effect::Settled) => {}
+                Some(Effect::Record(_) | Effect::Begin(_) | Effect::Known(_) | Effect::Settled) => {}
                 None => return,
             }
             for side in Side::BOTH {

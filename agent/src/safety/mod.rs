@@ -12,6 +12,7 @@ mod ebb;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::disk::Identity;
 use crate::entry::Digest;
 use crate::path::RelPath;
 use crate::reconcile::Conflict;
@@ -96,8 +97,8 @@ pub enum Standing {
 }
 
 /// Compares the identities an ancestor is bound to with those that were found, host first.
-pub fn standing<I: PartialEq>(bound: [&I; 2], found: [&I; 2]) -> Standing {
-    match (bound[0] == found[0], bound[1] == found[1]) {
+pub fn standing(bound: &[Identity; 2], found: &[Identity; 2]) -> Standing {
+    match (found[0].is(&bound[0]), found[1].is(&bound[1])) {
         (true, true) => Standing::Trusted,
         (true, false) => Standing::Dropped,
         (false, _) => Standing::Halted(Halt::RootReplaced),

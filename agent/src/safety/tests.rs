@@ -5,6 +5,7 @@ use proptest::prelude::prop_assert_eq;
 use proptest::prelude::proptest;
 
 use super::*;
+use crate::disk::Nonce;
 use crate::reconcile::Mode;
 use crate::reconcile::reconcile;
 use crate::reconcile::tests::Scene;
@@ -140,11 +141,21 @@ fn an_emptied_root_halts_though_something_ignored_is_no_emptiness() {
 
 #[test]
 fn another_folder_drops_the_ancestor_and_another_host_folder_halts() {
-    assert_eq!(standing([&1, &2], [&1, &2]), Standing::Trusted);
-    assert_eq!(standing([&1, &2], [&1, &3]), Standing::Dropped);
-    for found in [[&3, &2], [&3, &3]] {
-        assert_eq!(standing([&1, &2], found), Standing::Halted(Halt::RootReplaced));
+    let folder = |inode, nonce| Identity { device: 1, inode, born: 0, nonce: Nonce([nonce; 16]) };
+    let (host, container) = (folder(1, 1), folder(2, 2));
+    assert_eq!(standing(&[host, container], &[host, container]), Standing::Trusted);
+    for other in [folder(3, 2), folder(2, 3), folder(2, 0), Identity { device: 9, ..container }] {
+        assert_eq!(standing(&[host, container], &[host, other]), Standing::Dropped);
     }
+    // A copy has the nonce and not the inode; one made anew may have the inode and not the nonce.
+    for other in [folder(3, 1), folder(1, 3), folder(1, 0), Identity { born: 9, ..host }] {
+        for container in [container, folder(3, 3)] {
+            let halted = standing(&[host, folder(2, 2)], &[other, container]);
+            assert_eq!(halted, Standing::Halted(Halt::RootReplaced));
+        }
+    }
+    // Where there was no nonce before, one says nothing yet.
+    assert_eq!(standing(&[folder(1, 0), container], &[host, container]), Standing::Trusted);
 }
 
 /// Both edited every file of `d`, and a few of `e`.

@@ -93,6 +93,8 @@ pub enum Effect {
     Record(Vec<Change>),
     /// Forget the journal and begin one for these two roots.
     Begin([Identity; 2]),
+    /// The journal is of these two roots, the same as before: more is known of them now.
+    Known([Identity; 2]),
     /// Whoever asked for this flush is answered.
     Flushed(u64),
     /// All that could be brought to the container is there, for the first time or after more was.
@@ -543,9 +545,12 @@ impl Session {
         let [Some(alpha), Some(beta)] = self.replicas.each_ref().map(|replica| replica.identity) else {
             return;
         };
-        let standing = self.bound.as_ref().map(|[one, two]| standing([one, two], [&alpha, &beta]));
-        match standing {
+        let found = [alpha, beta];
+        match self.bound.as_ref().map(|bound| standing(bound, &found)) {
             Some(Standing::Trusted) => {
+                if self.bound.replace(found) != Some(found) {
+                    self.effects.push(Effect::Known(found));
+                }
                 // The folder is back that another one stood in for.
                 self.halt = self.halt.filter(|halt| *halt != Halt::RootReplaced);
                 return;
@@ -557,12 +562,12 @@ impl Session {
             _ => {}
         }
         (self.halt, self.accepted) = (None, None);
-        self.bound = Some([alpha, beta]);
+        self.bound = Some(found);
         (self.ancestor, self.lasting) = (Tree::default(), Tree::default());
         self.agreed.clear();
         self.recording = None;
         self.memory.note(self.told, None, Event::Begun);
-        self.effects.push(Effect::Begin([alpha, beta]));
+        self.effects.push(Effect::Begin(found));
     }
 
     /// Does whatever can be done now.

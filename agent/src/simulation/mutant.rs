@@ -31,13 +31,15 @@ pub(super) enum Mutant {
     KeepsNothing,
     /// Messages overtake each other.
     Overtakes,
+    /// A folder is known by its inode alone.
+    ForgetsTheNonce,
     /// The end of each content is cut off.
     CutsContents,
     /// What is said of the parts of a file is made up: nothing is believed that matters, so nothing comes of it.
     LiesAboutParts,
 }
 
-pub(super) const MUTANTS: [Mutant; 10] = [
+pub(super) const MUTANTS: [Mutant; 11] = [
     Mutant::SyncsNothing,
     Mutant::WaitsForTheGone,
     Mutant::OverlooksTheBreak,
@@ -48,6 +50,7 @@ pub(super) const MUTANTS: [Mutant; 10] = [
     Mutant::KeepsNothing,
     Mutant::Overtakes,
     Mutant::CutsContents,
+    Mutant::ForgetsTheNonce,
 ];
 
 impl Mutant {

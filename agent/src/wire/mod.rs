@@ -27,7 +27,7 @@ use crate::message::ToSide;
 use crate::report::Report;
 
 /// The protocol of this build. Raised by every change to what follows.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 /// The largest frame either end takes.
 pub const FRAME_MAX: usize = 16 << 20;
 /// How much is gathered before it is written to a stream.

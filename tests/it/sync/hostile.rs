@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use nexus::engine::memory::Program;
 use nexus_agent::delta::outline::Chain;
 use nexus_agent::disk::Identity;
+use nexus_agent::disk::Nonce;
 use nexus_agent::entry::Digest;
 use nexus_agent::entry::Target;
 use nexus_agent::message::FromSide;
@@ -76,7 +77,7 @@ fn side(said: FromSide) -> BytesMut {
 }
 
 fn attached() -> BytesMut {
-    let identity = Identity { device: 1, inode: 2, born: 3 };
+    let identity = Identity { device: 1, inode: 2, born: 3, nonce: Nonce::default() };
     side(FromSide::Attached { identity, anew: true, stored: Vec::new(), begun: Vec::new(), clock: 0 })
 }
 

@@ -24,6 +24,7 @@ use crate::disk::Facts;
 use crate::disk::Identity;
 use crate::disk::Kind;
 use crate::disk::Listing;
+use crate::disk::Nonce;
 use crate::disk::Owner;
 use crate::disk::STAGED_MODE;
 use crate::disk::Slot;
@@ -252,7 +253,16 @@ impl Disk for SimDisk {
     fn identity(&self) -> io::Result<Identity> {
         let shared = self.call("identity", None)?;
         let root = &shared.volume.inodes[&volume::ROOT];
-        Ok(Identity { device: 1, inode: root.number, born: i128::from(root.born) })
+        let nonce = shared.volume.nonce;
+        Ok(Identity { device: 1, inode: root.number, born: i128::from(root.born), nonce })
+    }
+
+    fn mark(&self, nonce: Nonce) -> io::Result<()> {
+        let mut shared = self.call("mark", None)?;
+        if shared.volume.nonce.is_absent() {
+            shared.volume.nonce = nonce;
+        }
+        Ok(())
     }
 
     fn now(&self) -> i64 {

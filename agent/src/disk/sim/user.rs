@@ -6,6 +6,7 @@ use std::io;
 use rustix::io::Errno;
 
 use crate::disk::Kind;
+use crate::disk::Nonce;
 use crate::disk::sim::volume::Body;
 use crate::disk::sim::volume::KEPT;
 use crate::disk::sim::volume::ROOT;
@@ -80,6 +81,16 @@ impl Volume {
     pub fn make_directory(&mut self, path: &str) -> io::Result<()> {
         let (directory, name) = self.spot(&parse(path))?;
         self.create_at(directory, name, Body::Directory, 0o755).map(drop)
+    }
+
+    /// Removes the folder itself and makes it again, empty, on a file system that gives the new one the inode number of
+    /// the old and knows no births.
+    pub fn make_again(&mut self) {
+        for name in self.directories[&ROOT].keys().cloned().collect::<Vec<_>>() {
+            self.unlink_all(ROOT, name);
+        }
+        self.nonce = Nonce::default();
+        self.sync();
     }
 
     /// Makes a symbolic link.

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::disk::Facts;
 use crate::disk::Kind;
+use crate::disk::Nonce;
 use crate::disk::Owner;
 use crate::disk::sim::random::Random;
 use crate::path::RelPath;
@@ -41,6 +42,8 @@ pub struct Volume {
     free_numbers: Vec<u64>,
     clock: i64,
     capacity: Option<u64>,
+    /// What the folder was marked with.
+    pub(super) nonce: Nonce,
     changed: BTreeSet<Option<RelPath>>,
     pub(super) random: Random,
 }
@@ -91,6 +94,7 @@ impl Volume {
             free_numbers: Vec::new(),
             clock: 1_700_000_000_000_000_000,
             capacity: None,
+            nonce: Nonce::default(),
             changed: BTreeSet::new(),
             random: Random::new(seed),
         };

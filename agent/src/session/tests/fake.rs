@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use crate::delta;
 use crate::delta::outline::Chain;
 use crate::disk::Identity;
+use crate::disk::Nonce;
 use crate::entry::Digest;
 use crate::message::CHUNK;
 use crate::message::FromSide;
@@ -79,7 +80,7 @@ impl Fake {
                 if anew {
                     self.reported = Tree::default();
                 }
-                let identity = Identity { device: 1, inode: self.number, born: 1 };
+                let identity = Identity { device: 1, inode: self.number, born: 1, nonce: Nonce::default() };
                 let stored = self.stored.iter().copied().collect();
                 let begun = self.begun.iter().map(|(digest, length)| (*digest, *length)).collect();
                 let clock = self.clock;

@@ -68,7 +68,7 @@ impl World {
                 Effect::Record(changes) => self.recorded.apply(&changes).unwrap(),
                 Effect::Begin(_) => self.recorded = Tree::default(),
                 Effect::Flushed(token) => assert!(self.flushed.insert(token)),
-                Effect::Settled => {}
+                Effect::Known(_) | Effect::Settled => {}
             }
         }
     }
