@@ -15,6 +15,7 @@ use nexus_agent::tree::Item;
 
 use super::wire::sync as wire;
 use crate::sync;
+use crate::workspace::settle::Settled;
 use crate::workspace::sync::Trace;
 use crate::workspace::sync::Undone;
 
@@ -121,6 +122,18 @@ fn version(item: Option<&Item>) -> wire::SyncVersion {
         size: file.map(|file| file.size),
         digest: file.map(|file| file.digest.to_string()),
     }
+}
+
+/// What was settled, or would be.
+pub fn settled(settled: Settled) -> wire::ResolvedSync {
+    let refused = settled.refused.into_iter().map(|(path, reason)| wire::SyncRetry { path, reason });
+    let mut shown =
+        wire::ResolvedSync { resolved: Vec::new(), merged: Vec::new(), refused: refused.collect() };
+    for (path, text) in settled.resolved {
+        shown.resolved.push(path.clone());
+        shown.merged.extend(text.map(|text| wire::SyncText { path, text }));
+    }
+    shown
 }
 
 /// From one text to the other; `None` when either is no text.

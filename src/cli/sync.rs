@@ -3,9 +3,12 @@
 use std::io;
 use std::io::BufRead as _;
 use std::io::IsTerminal as _;
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::ArgGroup;
 use clap::Args;
 use clap::Subcommand;
 use clap::ValueEnum;
@@ -76,8 +79,9 @@ pub struct ConflictsArguments {
     diff: Option<String>,
 }
 
-/// Settle conflicts; what loses is kept as a version
+/// Settle conflicts; what is displaced is kept as a version
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("stays").required(true).args(["keep", "merged", "with"])))]
 pub struct ResolveArguments {
     /// Name or id
     workspace: String,
@@ -85,7 +89,16 @@ pub struct ResolveArguments {
     path: String,
     /// Whose version stays
     #[arg(long, value_enum)]
-    keep: Keep,
+    keep: Option<Keep>,
+    /// Put both edits of a text together; what clashes stays in conflict
+    #[arg(long)]
+    merged: bool,
+    /// The text in this file stays, on both sides
+    #[arg(long, value_name = "FILE")]
+    with: Option<PathBuf>,
+    /// Say what would become of them, and settle nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -308,27 +321,73 @@ async fn conflicts(context: &mut Context, arguments: &ConflictsArguments) -> Res
 }
 
 async fn resolve(context: &mut Context, arguments: &ResolveArguments) -> Result<ExitCode, Failure> {
+    let (keep, text) = match (arguments.keep, &arguments.with) {
+        (Some(side), _) => (name(side), None),
+        (None, Some(file)) => ("text", Some(text_of(file)?)),
+        (None, None) => ("merged", None),
+    };
     let request = wire::ResolveSync {
         path: Some(arguments.path.clone()),
-        keep: name(arguments.keep).to_owned(),
+        keep: keep.to_owned(),
+        text,
         key: None,
+        dry_run: arguments.dry_run,
     };
     let path = path(&arguments.workspace, "/resolve");
     let done: wire::ResolvedSync = context.client.call("POST", &path, Some(&request), ANSWER_TIME).await?;
     if context.screen.json {
         context.screen.value(&done)?;
     } else {
-        done.resolved.iter().try_for_each(|path| context.screen.line(path))?;
-        for refused in &done.refused {
-            context.screen.say(&format!("not settled: {}: {}", refused.path, refused.reason));
-        }
-        context.screen.say(&format!("settled {} for the {}", done.resolved.len(), request.keep));
+        settled(context, &done, arguments)?;
     }
-    if done.resolved.is_empty() {
-        return Err(Failure::new(Kind::NotFound, format!("no conflict at `{}` was settled", arguments.path))
+    if !done.resolved.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if done.refused.is_empty() {
+        return Err(Failure::new(Kind::NotFound, format!("there is no conflict at `{}`", arguments.path))
             .hint("see `nexus sync conflicts`"));
     }
-    Ok(ExitCode::SUCCESS)
+    Err(Failure::new(Kind::Conflict, "no conflict was settled".to_owned()).hint(format!(
+        "choose a side with `--keep`, or write the text yourself: `nexus sync resolve {} PATH --with FILE`",
+        arguments.workspace
+    )))
+}
+
+fn settled(
+    context: &Context,
+    done: &wire::ResolvedSync,
+    arguments: &ResolveArguments,
+) -> Result<(), Failure> {
+    for path in &done.resolved {
+        match done.merged.iter().find(|merged| merged.path == *path) {
+            Some(merged) => {
+                context.screen.say(&format!("{path} would become"));
+                context.screen.foreign(merged.text.as_bytes())?;
+            }
+            None => context.screen.line(path)?,
+        }
+    }
+    for refused in &done.refused {
+        context.screen.say(&format!("not settled: {}: {}", refused.path, refused.reason));
+    }
+    let verb = if arguments.dry_run { "would settle" } else { "settled" };
+    let how = match (arguments.keep, &arguments.with) {
+        (Some(side), _) => format!("for the {}", name(side)),
+        (None, Some(file)) => format!("with `{}`", file.display()),
+        (None, None) => "with both edits put together".to_owned(),
+    };
+    context.screen.say(&format!("{verb} {} {how}", done.resolved.len()));
+    Ok(())
+}
+
+fn text_of(file: &Path) -> Result<String, Failure> {
+    let failure =
+        |reason: String| Failure::new(Kind::Invalid, format!("cannot read `{}`: {reason}", file.display()));
+    let content = std::fs::read(file).map_err(|error| failure(error.to_string()))?;
+    String::from_utf8(content).map_err(|_| {
+        failure("it is no text".to_owned())
+            .hint("put a file that is no text into the folder, and keep the `host`")
+    })
 }
 
 fn name(side: Keep) -> &'static str {

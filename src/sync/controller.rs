@@ -85,6 +85,8 @@ pub(super) enum Wish {
     Approve(Digest, oneshot::Sender<bool>),
     Accept(Halt, oneshot::Sender<bool>),
     Choose(Option<RelPath>, Digest, Choice, oneshot::Sender<Result<(), String>>),
+    Settle(Option<RelPath>, Digest, (Vec<u8>, bool), oneshot::Sender<Result<(), String>>),
+    Base(Digest, oneshot::Sender<Option<Vec<u8>>>),
     Ask(Side, Question, oneshot::Sender<Answer>),
     Trace(RelPath, oneshot::Sender<Traced>),
 }
@@ -187,6 +189,28 @@ impl Wishes {
         choice: Choice,
     ) -> Result<(), SessionError> {
         self.wish(|done| Wish::Choose(path, seen, choice, done)).await?.map_err(SessionError::Refused)
+    }
+
+    /// Settles a conflict with a version of its own, executable or not, as a person chose who was shown what `seen` stands
+    /// for. Both sides' versions are kept.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn settle(
+        &self,
+        path: Option<RelPath>,
+        seen: Digest,
+        version: (Vec<u8>, bool),
+    ) -> Result<(), SessionError> {
+        self.wish(|done| Wish::Settle(path, seen, version, done)).await?.map_err(SessionError::Refused)
+    }
+
+    /// What both sides last agreed on, of a content that is kept for that: short texts are.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn base(&self, digest: Digest) -> Result<Option<Vec<u8>>, SessionError> {
+        self.wish(|answer| Wish::Base(digest, answer)).await
     }
 
     /// Asks one of the sides. Put a deadline around it.

@@ -28,7 +28,9 @@ use nexus_agent::keeper::Places;
 use nexus_agent::log::Paper;
 use nexus_agent::message::FromSide;
 use nexus_agent::message::ToSide;
+use nexus_agent::reconcile::Mode;
 use nexus_agent::reconcile::Side;
+use nexus_agent::resolve::Choice;
 use nexus_agent::rules::Rules;
 use nexus_agent::session;
 use nexus_agent::session::Effect;
@@ -43,6 +45,7 @@ use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::bases::Bases;
 use super::bounds::Bounds;
 use super::controller::SessionSpec;
 use super::controller::Traced;
@@ -102,6 +105,7 @@ pub(super) struct Driver<'a> {
     inbox: &'a mut Inbox,
     session: Session,
     journal: Journal<Paper>,
+    bases: Bases,
     rules: nexus_agent::entry::Digest,
     host: Option<Keeper>,
     news: Arc<Notify>,
@@ -150,6 +154,7 @@ impl<'a> Driver<'a> {
         let first = u64::try_from(clock::now().as_millisecond()).unwrap_or(0) << 12;
         let session = Session::numbered(first, spec.settings.session(), journal.tree().clone(), bound);
         let bounds = Bounds::new(&spec.settings);
+        let bases = Bases::open(spec.state.join("bases"), journal.tree());
         let now = Instant::now();
         Ok(Self {
             spec,
@@ -157,6 +162,7 @@ impl<'a> Driver<'a> {
             inbox,
             session,
             journal,
+            bases,
             rules,
             host: None,
             news: Arc::default(),
@@ -208,7 +214,8 @@ impl<'a> Driver<'a> {
         let soonest = self.ticked + TICK;
         let tick = due.map(|due| due.max(soonest));
         let publish = self.published.map(|at| at + PUBLISH);
-        let until = [Some(self.look_in_place), tick, publish].into_iter().flatten().min();
+        let bases = self.keeps_bases().then(|| self.bases.due(self.session.ancestor())).flatten();
+        let until = [Some(self.look_in_place), tick, publish, bases].into_iter().flatten().min();
         let sleep = async {
             match until {
                 Some(until) => tokio::time::sleep_until(until.into()).await,
@@ -232,12 +239,29 @@ impl<'a> Driver<'a> {
             let effects = self.session.tick(self.now());
             self.effects.extend(effects);
         }
+        self.keep_bases();
         if self.look_in_place <= Instant::now() {
             self.look_in_place = Instant::now() + clock::until_next(IN_PLACE);
             if self.host.as_ref().is_some_and(|host| !host.is_in_place()) {
                 self.lose_host();
                 self.attach_host();
             }
+        }
+    }
+
+    /// Only where both sides are edited are edits put together.
+    fn keeps_bases(&self) -> bool {
+        matches!(self.spec.settings.mode, Mode::TwoWaySafe | Mode::TwoWayResolved) && self.host.is_some()
+    }
+
+    fn keep_bases(&mut self) {
+        let Some(host) = self.host.as_ref().filter(|_| self.keeps_bases()) else { return };
+        let ancestor = self.session.ancestor();
+        if self.bases.due(ancestor).is_some_and(|due| due <= Instant::now()) {
+            self.bases.go_on(ancestor, |path| match host.answer(Question::Content { path, version: None }) {
+                Answer::Content { bytes, .. } => Some(bytes),
+                _ => None,
+            });
         }
     }
 
@@ -361,6 +385,9 @@ impl<'a> Driver<'a> {
     fn perform(&mut self) -> Result<(), String> {
         loop {
             let said = self.host.as_ref().map(Keeper::take).unwrap_or_default();
+            if !said.is_empty() || !self.effects.is_empty() {
+                self.bases.disturb();
+            }
             for said in said {
                 let effects = self.session.hear(Side::Alpha, said, self.now());
                 self.effects.extend(effects.map_err(|error| fault::chain(&error).to_string())?);
@@ -432,6 +459,18 @@ impl<'a> Driver<'a> {
                 self.answer(done, chosen);
                 self.decide();
             }
+            Wish::Settle(path, seen, (content, executable), done) => {
+                let chosen = match self.session.offer(content, executable) {
+                    Some(file) => {
+                        let choice = Choice::Merged(file);
+                        self.session.choose(path, seen, choice).map_err(|error| error.to_string())
+                    }
+                    None => Err("too much is on its way already".to_owned()),
+                };
+                self.answer(done, chosen);
+                self.decide();
+            }
+            Wish::Base(digest, answer) => drop(answer.send(self.bases.get(digest))),
             Wish::Ask(Side::Alpha, question, answer) => {
                 if let Some(host) = &self.host {
                     drop(answer.send(host.answer(numbered(question, number))));

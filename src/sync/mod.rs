@@ -13,7 +13,9 @@ mod install;
 
 mod link;
 
+mod bases;
 mod bounds;
+mod merge;
 
 mod controller;
 mod driver;
@@ -26,6 +28,8 @@ pub use controller::Wishes;
 pub use controller::spawn;
 pub use install::Agent;
 pub use install::InstallError;
+pub use merge::TEXT_MAX;
+pub use merge::merge;
 pub use settings::ENTRIES_MAX;
 pub use settings::Settings;
 pub use status::Ended;

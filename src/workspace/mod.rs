@@ -17,6 +17,7 @@ mod plan;
 mod prepare;
 mod routes;
 mod run;
+pub mod settle;
 pub mod status;
 mod supervisor;
 pub mod sync;

@@ -11,7 +11,6 @@ use nexus_agent::inquiry::Question;
 use nexus_agent::inquiry::Which;
 use nexus_agent::path::RelPath;
 use nexus_agent::reconcile::Side;
-use nexus_agent::resolve::Choice;
 use nexus_agent::session;
 use tokio::sync::watch;
 
@@ -35,7 +34,7 @@ pub struct Session {
     pub status: watch::Receiver<sync::Status>,
     /// How it goes by.
     pub settings: sync::Settings,
-    wishes: sync::Wishes,
+    pub(super) wishes: sync::Wishes,
 }
 
 /// The sessions there are, by workspace.
@@ -144,36 +143,6 @@ impl Workspaces {
         Ok(accepted)
     }
 
-    /// Settles the conflicts at the paths that `wanted` picks, in favour of one side. Returns the paths, and those that
-    /// could not be settled with the reason.
-    ///
-    /// # Errors
-    /// As [`session`](Self::session).
-    pub async fn resolve_conflicts(
-        &self,
-        key: &str,
-        wanted: impl Fn(&session::Dispute) -> bool,
-        keep: Side,
-    ) -> Result<(Vec<String>, Vec<(String, String)>), Error> {
-        let (_, session) = self.session(key)?;
-        let disputes = session.status.borrow().session.clone().map(|status| status.conflicts);
-        let (mut resolved, mut refused) = (Vec::new(), Vec::new());
-        for dispute in disputes.unwrap_or_default().into_iter().filter(wanted) {
-            let choice = match keep {
-                Side::Alpha => Choice::Host,
-                Side::Beta => Choice::Container,
-            };
-            let path = dispute.conflict.path.clone();
-            let name = path.as_ref().map(RelPath::to_string).unwrap_or_default();
-            match session.wishes.choose(path, dispute.key, choice).await {
-                Ok(()) => resolved.push(name),
-                Err(sync::SessionError::Refused(reason)) => refused.push((name, reason)),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok((resolved, refused))
-    }
-
     /// What is kept of a path on both sides, the oldest first; of everything without one. A side that is not there is
     /// left out.
     ///
@@ -256,7 +225,7 @@ impl Workspaces {
     }
 }
 
-async fn ask(session: &Session, side: Side, question: Question) -> Result<Answer, String> {
+pub(super) async fn ask(session: &Session, side: Side, question: Question) -> Result<Answer, String> {
     match tokio::time::timeout(ANSWER, session.wishes.ask(side, question)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(format!("the {side} cannot be asked: {error}")),

@@ -178,6 +178,15 @@ pub fn token(conflict: &Conflict) -> Digest {
     hasher.finalize().into()
 }
 
+/// Stand for a conflict as it is when one side has got what was chosen, and the other has not yet.
+pub(crate) fn halfway(conflict: &Conflict, choice: &Choice) -> Vec<Digest> {
+    let Choice::Merged(file) = choice else { return Vec::new() };
+    let new = || Some(Item::File(file.clone()));
+    let alpha = Conflict { alpha: new(), ..conflict.clone() };
+    let beta = Conflict { beta: new(), ..conflict.clone() };
+    vec![token(&alpha), token(&beta)]
+}
+
 /// Settles one conflict of a plan as a person chose, who was shown the version that `seen` stands for.
 ///
 /// # Errors

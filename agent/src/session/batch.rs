@@ -46,6 +46,8 @@ pub(super) struct Batch {
     /// Those not stored yet, now and at first.
     missing: BTreeSet<Digest>,
     brought: BTreeSet<Digest>,
+    /// What a person made, and the other side has no more than this one.
+    pub(super) made: BTreeSet<Digest>,
     pub(super) sent: bool,
     /// The entries and the bytes of content in all, and the bytes that have arrived.
     pub(super) amount: (u64, u64),
@@ -70,6 +72,7 @@ impl Batch {
             needs,
             brought: missing.clone(),
             missing,
+            made: BTreeSet::new(),
             sent: false,
             amount: portion.amount,
             arrived: 0,
@@ -187,6 +190,16 @@ impl Batch {
         let paths = given_up.map(|transition| transition.path.clone()).collect();
         self.transitions.retain(|transition| !needs(transition));
         paths
+    }
+
+    /// Whether `new` is something the other side had when this was decided, or has by now.
+    pub(super) fn is_shared(&self, new: Option<&Item>, other: Option<&Item>) -> bool {
+        match new {
+            Some(Item::File(file)) if self.made.contains(&file.digest) => {
+                other.is_some_and(|other| Item::File(file.clone()).carries_same(other))
+            }
+            _ => true,
+        }
     }
 
     /// Whether everything it needs is there.

@@ -123,6 +123,7 @@ impl Session {
             self.deleting = None;
         }
         self.choices.retain(|path, _| chosen.paths.contains(path));
+        self.withdraw();
         chosen.put_into(&mut plan);
         self.holds = holds;
         let known: BTreeSet<_> = self.conflicts.iter().map(|conflict| conflict.path.clone()).collect();
@@ -155,11 +156,14 @@ impl Session {
         let paths = self
             .choices
             .iter()
-            .filter(|(path, (seen, choice))| choose(&mut plan, mode, path.as_ref(), *seen, choice).is_ok())
+            .filter(|(path, chosen)| {
+                let mut seen = chosen.seen.iter();
+                seen.any(|seen| choose(&mut plan, mode, path.as_ref(), *seen, &chosen.choice).is_ok())
+            })
             .map(|(path, _)| path.clone())
             .collect();
         // A person has said yes to what they chose.
-        let chosen = Chosen::out_of(&mut plan, paths);
+        let chosen = Settled::out_of(&mut plan, paths);
         let modified = |side, conflict: &Conflict| self.modified(side, conflict);
         resolve(&mut plan, mode, strategy, &modified, &holds);
         let ebbs = self.ebbs.each_ref();
@@ -173,7 +177,7 @@ impl Session {
 /// A plan, and what was set aside of it.
 struct Weighed {
     plan: Plan,
-    chosen: Chosen,
+    chosen: Settled,
     halt: Option<Halt>,
     holds: Vec<Hold>,
     /// The files that would go from each side, held or not.
@@ -181,12 +185,12 @@ struct Weighed {
 }
 
 /// What a person chose, which no limit holds back.
-struct Chosen {
+struct Settled {
     paths: BTreeSet<Option<RelPath>>,
     plan: Plan,
 }
 
-impl Chosen {
+impl Settled {
     fn out_of(plan: &mut Plan, paths: BTreeSet<Option<RelPath>>) -> Self {
         let mut own = Plan::default();
         for side in Side::BOTH {

@@ -10,6 +10,7 @@ mod batch;
 mod clock;
 mod decide;
 mod nearby;
+mod offer;
 mod outcome;
 mod preview;
 mod queue;
@@ -27,6 +28,7 @@ use batch::Batch;
 use batch::Half;
 use clock::Clock;
 use nearby::Removed;
+use offer::Offers;
 use outcome::Unrecorded;
 use queue::Queue;
 use status::Run;
@@ -45,6 +47,7 @@ use crate::resolve::Choice;
 use crate::resolve::Refusal;
 use crate::resolve::Strategy;
 use crate::resolve::choose;
+use crate::resolve::halfway;
 use crate::safety::Cause;
 use crate::safety::Ebb;
 use crate::safety::Halt;
@@ -185,8 +188,9 @@ pub struct Session {
     approved: BTreeSet<Digest>,
     /// How the files of each side have gone lately, and those of which somebody said that they may.
     ebbs: [Ebb; 2],
-    /// What a person chose of the version of a conflict that stands for the digest.
-    choices: BTreeMap<Option<RelPath>, (Digest, Choice)>,
+    /// What a person chose of conflicts, and the contents they made for it.
+    choices: BTreeMap<Option<RelPath>, Chosen>,
+    offers: Offers,
     /// When a side last told of a change, and since when deletions wait for that to end.
     told: Instant,
     deleting: Option<Instant>,
@@ -213,6 +217,14 @@ pub struct Settings {
     pub strategy: Strategy,
     /// What is too much to go without a yes.
     pub limits: Limits,
+}
+
+/// What a person chose of a conflict.
+#[derive(Debug)]
+struct Chosen {
+    /// Stand for the conflict they were shown, and for what it is when one side has got what they chose.
+    seen: Vec<Digest>,
+    choice: Choice,
 }
 
 /// Changes that both sides are asked to make last.
@@ -259,6 +271,7 @@ impl Session {
             approved: BTreeSet::new(),
             ebbs: [Ebb::default(), Ebb::default()],
             choices: BTreeMap::new(),
+            offers: Offers::default(),
             told: Instant::ZERO,
             deleting: None,
             agreed: Vec::new(),
@@ -350,7 +363,10 @@ impl Session {
         let mut plan = Plan { conflicts: self.conflicts.clone(), ..Plan::default() };
         choose(&mut plan, self.settings.mode, path.as_ref(), seen, &choice)?;
         self.memory.note(self.told, path.clone(), Event::Chosen(choice.clone()));
-        self.choices.insert(path, (seen, choice));
+        let conflict = self.conflicts.iter().find(|conflict| conflict.path == path);
+        let halfway = conflict.map(|conflict| halfway(conflict, &choice)).unwrap_or_default();
+        let seen = [seen].into_iter().chain(halfway).collect();
+        self.choices.insert(path, Chosen { seen, choice });
         self.stale = true;
         Ok(())
     }

@@ -94,7 +94,11 @@ impl Session {
         for outcome in outcomes {
             let path = outcome.path.as_ref();
             let new = intents.at(path).ok_or(Nonsense::Unasked)?;
-            advance(path, new, outcome.now.as_ref(), self.ancestor.get(path), &mut agreed);
+            // Of what a person made both sides agree when the second has it.
+            let other = self.replica(side.other()).tree.get(path);
+            if batch.is_shared(new, other) {
+                advance(path, new, outcome.now.as_ref(), self.ancestor.get(path), &mut agreed);
+            }
             match &outcome.problem {
                 None => {
                     let event = Event::Done { on: side, now: Sight::of(outcome.now.as_ref()) };

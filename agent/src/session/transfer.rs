@@ -219,6 +219,10 @@ impl Session {
             let Some((mut portion, large)) = portion else { return };
             let Replica { tree, removed, .. } = self.replica(side);
             nearby::find(tree, removed, &mut portion.wanted);
+            // No side can say how what a person made differs from what there is.
+            for wanted in portion.wanted.iter_mut().filter(|wanted| self.offers.has(&wanted.digest)) {
+                wanted.base = None;
+            }
             let told = self.told;
             self.replica_mut(side).run.get_or_insert_with(|| Run::since(told));
             for transition in &portion.transitions {
@@ -227,7 +231,8 @@ impl Session {
                 let event = Event::Decided { target: side, new, rule };
                 self.memory.note(now, transition.path.clone(), event);
             }
-            let batch = Batch::new(side, portion, large, &self.replica(side).stored);
+            let mut batch = Batch::new(side, portion, large, &self.replica(side).stored);
+            batch.made = self.offers.among(&batch.transitions);
             self.batches.insert(self.next, batch);
             self.next += 1;
         }
@@ -261,7 +266,16 @@ impl Session {
                 }
             }
             for (batch, digest, question) in questions {
-                self.ask(target, batch, digest, question);
+                let Some((offset, piece)) = self.offers.answer(&digest, &question) else {
+                    self.ask(target, batch, digest, question);
+                    continue;
+                };
+                let arrival = self.batches.get_mut(&batch).and_then(|batch| batch.arrival(&digest));
+                if let Some(arrival) = arrival
+                    && arrival.content(offset, piece).is_ok()
+                {
+                    stores.extend(arrival.stores());
+                }
             }
             self.bring(target, stores);
         }

@@ -18,6 +18,7 @@ use crate::api::problem::Problem;
 use crate::api::show_sync;
 use crate::api::wire::Failure;
 use crate::api::wire::sync as wire;
+use crate::workspace::settle::Settlement;
 
 /// How the sync of a workspace is.
 #[utoipa::path(get, path = "/api/v1/workspaces/{id}/sync", tag = "sync", params(("id" = String, Path, description = "Id or name")), responses(
@@ -100,7 +101,8 @@ pub async fn conflicts(
     Ok(Json(wire::SyncConflicts { conflicts }))
 }
 
-/// Settles conflicts in favour of one side; what loses is kept as a version.
+/// Settles conflicts: for one side, with both edits of a text put together, or with a text of one's own. What is
+/// displaced is kept as a version. With `dry_run` it is only said what would become of them.
 #[utoipa::path(post, path = "/api/v1/workspaces/{id}/sync/resolve", tag = "sync", params(("id" = String, Path, description = "Id or name")), request_body = wire::ResolveSync, responses(
     (status = 200, body = wire::ResolvedSync), (status = "4XX", body = Failure)))]
 pub async fn resolve(
@@ -108,7 +110,7 @@ pub async fn resolve(
     Key(key): Key,
     Input(request): Input<wire::ResolveSync>,
 ) -> Result<Json<wire::ResolvedSync>, Problem> {
-    let keep = side(&request.keep)?;
+    let settlement = settlement(&request)?;
     let pattern = match &request.path {
         Some(path) => {
             let glob = Glob::new(path).map_err(|error| Problem::invalid(error.to_string()))?;
@@ -121,9 +123,24 @@ pub async fn resolve(
         let fits = pattern.as_ref().is_none_or(|(exact, glob)| *exact == path || glob.is_match(&path));
         fits && request.key.as_ref().is_none_or(|key| *key == dispute.key.to_string())
     };
-    let (resolved, refused) = api.workspaces().resolve_conflicts(&key, wanted, keep).await?;
-    let refused = refused.into_iter().map(|(path, reason)| wire::SyncRetry { path, reason }).collect();
-    Ok(Json(wire::ResolvedSync { resolved, refused }))
+    let settled = api.workspaces().settle(&key, wanted, &settlement, request.dry_run).await?;
+    Ok(Json(show_sync::settled(settled)))
+}
+
+fn settlement(request: &wire::ResolveSync) -> Result<Settlement, Problem> {
+    match (request.keep.as_str(), &request.text) {
+        ("host", None) => Ok(Settlement::Keep(Side::Alpha)),
+        ("container", None) => Ok(Settlement::Keep(Side::Beta)),
+        ("merged", None) => Ok(Settlement::Merged),
+        ("text", Some(text)) => Ok(Settlement::Given(text.clone().into_bytes())),
+        ("text", None) => Err(Problem::invalid("no text is given".to_owned()).hint("give it as `text`")),
+        ("host" | "container" | "merged", Some(_)) => {
+            Err(Problem::invalid("a text is given and not wanted".to_owned())
+                .hint("`keep` is `text` when the `text` given shall stay"))
+        }
+        (other, _) => Err(Problem::invalid(format!("`{other}` is nothing that can stay"))
+            .hint("`keep` is `host`, `container`, `merged` or `text`")),
+    }
 }
 
 /// Of what.

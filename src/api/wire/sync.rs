@@ -122,20 +122,38 @@ pub struct ResolveSync {
     /// A path, or a pattern with `*` and `**` for many; all conflicts without one.
     #[serde(default)]
     pub path: Option<String>,
-    /// Whose version stays: `host` or `container`.
+    /// What stays: the version of the `host` or of the `container`, both edits of a text `merged` where they do not clash, or
+    /// the `text` given.
     pub keep: String,
+    /// What stays, when `keep` is `text`; of one conflict only.
+    #[serde(default)]
+    pub text: Option<String>,
     /// The conflict's key as it was shown; a conflict that has changed since is then not settled.
     #[serde(default)]
     pub key: Option<String>,
+    /// Say what would become of them, and settle nothing.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
-/// What was settled.
+/// What was settled, or would be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ResolvedSync {
     /// The paths settled.
     pub resolved: Vec<String>,
+    /// With `dry_run`, the texts that both edits would make together.
+    pub merged: Vec<SyncText>,
     /// Those that could not be, and why.
     pub refused: Vec<SyncRetry>,
+}
+
+/// A text at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SyncText {
+    /// The path.
+    pub path: String,
+    /// The text.
+    pub text: String,
 }
 
 /// Goes on.

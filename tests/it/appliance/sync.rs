@@ -26,7 +26,11 @@ async fn running() -> TestNode {
 }
 
 fn json(node: &TestNode, words: &[&str]) -> Value {
-    let (code, out, talk) = node.cli(&[&["--json", "sync"], words].concat());
+    json_of(node, &[&["sync"], words].concat())
+}
+
+fn json_of(node: &TestNode, words: &[&str]) -> Value {
+    let (code, out, talk) = node.cli(&[&["--json"], words].concat());
     assert_eq!(code, 0, "{words:?}: {out}{talk}");
     serde_json::from_str(&out).unwrap_or_else(|error| panic!("{words:?}: {error}: {out}"))
 }
@@ -142,6 +146,78 @@ async fn deleting_much_waits_for_a_yes() {
     assert_eq!(undone["restored"].as_array().unwrap().len(), 40, "{undone}");
     json(&node, &["flush", "plain"]);
     assert_eq!(fs::read_dir(node.projects().join("plain/many")).unwrap().count(), 40);
+}
+
+/// Waits for something `nexus sync conflicts` lists.
+async fn conflict(node: &TestNode) -> Value {
+    let until = Instant::now() + SOON;
+    loop {
+        let found = json(node, &["conflicts", "plain"]);
+        if let Some(conflict) = found["conflicts"].as_array().unwrap().first() {
+            return conflict.clone();
+        }
+        assert!(Instant::now() < until, "there is no conflict");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn two_edits_of_one_text_are_put_together() {
+    let node = running().await;
+    node.write("plain/.nexus/config.yaml", "sync:\n  strategy: manual\n");
+    let lines = "one\ntwo\nthree\nfour\nfive\n";
+    node.write("plain/notes.txt", lines);
+    let until = Instant::now() + SOON;
+    while json(&node, &["flush", "plain"])["strategy"] != "manual" {
+        assert!(Instant::now() < until, "the settings do not change");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // What both agree on is kept as soon as there is time for it.
+    let id = json_of(&node, &["workspace", "show", "plain"])["workspace"]["id"].as_str().unwrap().to_owned();
+    let base = node.home().join("sync").join(id).join("bases");
+    let kept = |text: &str| base.join(blake3::hash(text.as_bytes()).to_string());
+    while !kept(lines).exists() {
+        assert!(Instant::now() < until, "{} does not come", kept(lines).display());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let notes = node.projects().join("plain/notes.txt");
+    let edit = |host: &str, container: &str| {
+        json(&node, &["pause", "plain"]);
+        fs::write(&notes, host).unwrap();
+        inside(&node, &format!("printf '{}' > notes.txt", container.replace('\n', "\\n")));
+        json(&node, &["resume", "plain"]);
+    };
+    edit("1\ntwo\nthree\nfour\nfive\n", "one\ntwo\nthree\nfour\n5\n");
+    assert_eq!(conflict(&node).await["path"], "notes.txt");
+    let merged = "1\ntwo\nthree\nfour\n5\n";
+    let plan = json(&node, &["resolve", "plain", "*.txt", "--merged", "--dry-run"]);
+    assert_eq!((&plan["resolved"][0], &plan["merged"][0]["text"]), (&"notes.txt".into(), &merged.into()));
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "1\ntwo\nthree\nfour\nfive\n", "nothing was done");
+    json(&node, &["resolve", "plain", "*.txt", "--merged"]);
+    json(&node, &["flush", "plain"]);
+    assert_eq!(fs::read_to_string(&notes).unwrap(), merged);
+    assert_eq!(inside(&node, "cat notes.txt"), merged);
+    let versions = json(&node, &["versions", "plain", "notes.txt"]);
+    let sides: Vec<_> = versions["versions"].as_array().unwrap().iter().map(|kept| &kept["side"]).collect();
+    assert!(sides.contains(&&"host".into()) && sides.contains(&&"container".into()), "{versions}");
+
+    // What clashes is left to a person, who may write it.
+    while !kept(merged).exists() {
+        assert!(Instant::now() < until, "{} does not come", kept(merged).display());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    edit("1\nzwei\nthree\nfour\n5\n", "1\ndeux\nthree\nfour\n5\n");
+    conflict(&node).await;
+    let (code, _, talk) = node.cli(&["sync", "resolve", "plain", "notes.txt", "--merged"]);
+    assert!(code == 4 && talk.contains("clash in 1 place") && talk.contains("--with FILE"), "{code} {talk}");
+    let own = node.home().join("own.txt");
+    fs::write(&own, "my own\n").unwrap();
+    json(&node, &["resolve", "plain", "notes.txt", "--with", own.to_str().unwrap()]);
+    json(&node, &["flush", "plain"]);
+    assert_eq!(fs::read_to_string(&notes).unwrap(), "my own\n");
+    assert_eq!(inside(&node, "cat notes.txt"), "my own\n");
+    let (code, _, talk) = node.cli(&["sync", "resolve", "plain", "notes.txt", "--merged"]);
+    assert!(code == 3 && talk.contains("no conflict at"), "{code} {talk}");
 }
 
 #[tokio::test]

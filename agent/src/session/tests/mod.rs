@@ -2,6 +2,7 @@
 
 mod ebb;
 mod fake;
+mod offer;
 
 use std::collections::BTreeSet;
 
