@@ -8,7 +8,7 @@
 //! plan true), [`versions`] (what that displaces), [`content`], [`replica`] (a side on its disk), [`keeper`] (a side at
 //! work) and [`files`]. [`session`] decides what the two sides say and do, in the words of [`message`]; what people ask
 //! of a side is in [`inquiry`]. What only the agent does is in [`serve`], [`received`], [`init`], [`listen`],
-//! [`forward`], [`run`], [`site`] and [`endpoint`].
+//! [`forward`], [`run`], [`site`] and [`endpoint`]. [`memory`] is what the allocator keeps.
 
 mod accept;
 pub mod apply;
@@ -26,6 +26,7 @@ pub mod keeper;
 pub mod listen;
 pub mod log;
 pub mod look;
+pub mod memory;
 pub mod message;
 pub mod path;
 pub mod received;

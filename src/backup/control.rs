@@ -328,7 +328,10 @@ impl Backups {
     }
 
     async fn at(&self, destinations: Vec<&Destination>, folder: Option<&str>, accept: bool) -> Vec<Run> {
-        join_all(destinations.into_iter().map(|destination| self.run_at(destination, folder, accept))).await
+        let runs = destinations.into_iter().map(|destination| self.run_at(destination, folder, accept));
+        let runs = join_all(runs).await;
+        nexus_agent::memory::give_back();
+        runs
     }
 
     /// What a run would take, without touching a destination. What is left out is measured.

@@ -31,6 +31,7 @@ use crate::inquiry::Question;
 use crate::log::Paper;
 use crate::look;
 use crate::look::Look;
+use crate::memory;
 use crate::message::FromSide;
 use crate::message::ToSide;
 use crate::reconcile::Side;
@@ -330,6 +331,7 @@ impl Shared {
             } else if again.is_none() && now.saturating_sub(active) >= idle {
                 if save {
                     self.save();
+                    memory::give_back();
                 }
                 active = now;
                 if pruned.is_none_or(|at| at.elapsed() > PRUNE) {
