@@ -410,6 +410,7 @@ impl<'a> Driver<'a> {
                 Effect::Record(changes) => {
                     let recorded = self.journal.record(changes).map_err(std::io::Error::other);
                     recorded.and_then(|()| self.journal.commit()).map_err(|error| self.forgetful(&error))?;
+                    self.journal.share(self.session.lasting());
                 }
                 Effect::Flushed(token) => {
                     if let Some(flush) = self.flushes.remove(&token) {

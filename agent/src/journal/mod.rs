@@ -178,6 +178,11 @@ impl<M: Medium> Journal<M> {
         &self.tree
     }
 
+    /// Takes over the memory of a tree that holds the same.
+    pub fn share(&mut self, other: &Tree) {
+        self.tree.share(other);
+    }
+
     /// Begins anew, with nothing in the ancestor. On the disk when this returns.
     ///
     /// # Errors

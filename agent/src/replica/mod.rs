@@ -354,6 +354,7 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         }
         // The session does the same with what it is told.
         drop(self.told.apply(&changes));
+        self.told.share(self.look.tree());
         say.push(FromSide::Applied { batch, outcomes });
         if !dirty.is_nowhere() {
             self.look(dirty, sentry, now, say);

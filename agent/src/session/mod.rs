@@ -494,6 +494,11 @@ impl Session {
         self.effects()
     }
 
+    /// The ancestor as far as it is recorded.
+    pub fn lasting(&self) -> &Tree {
+        &self.lasting
+    }
+
     /// When time itself changes something: whoever keeps the session lets it [`tick`](Self::tick) then.
     pub fn due(&self) -> Option<Instant> {
         let apart =

@@ -189,6 +189,11 @@ impl Session {
             && let Some(recording) = self.recording.take()
         {
             self.lasting.apply(&recording.changes).expect("it fitted when it was agreed on");
+            // What was made apart costs as much again, for each of them.
+            let [alpha, beta] = &mut self.replicas;
+            beta.tree.share(&alpha.tree);
+            self.ancestor.share(&alpha.tree);
+            self.lasting.share(&self.ancestor);
             self.effects.push(Effect::Record(recording.changes));
         }
     }
