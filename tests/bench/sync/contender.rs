@@ -42,6 +42,9 @@ pub trait Contender {
     /// Carries these paths, or everything if there are none, for a contender that notices nothing by itself.
     async fn carry(&self, _way: Way, _paths: &[String]) {}
 
+    /// Returns once it has done what it does a single time after a first sync.
+    async fn rest(&self) {}
+
     /// What it can carry.
     fn ways(&self) -> &[Way];
 

@@ -73,6 +73,21 @@ impl Contender for Node {
         Instant::now() - ago.expect("it started before now")
     }
 
+    /// The first backup of the folder, which is not taken while much is carried.
+    async fn rest(&self) {
+        let asked = Instant::now();
+        loop {
+            let (_, printed, _) = self.node.cli(&["backup", "status", "--json"]);
+            let status: serde_json::Value = serde_json::from_str(&printed).unwrap_or_default();
+            let destination = &status["destinations"][0];
+            if destination["last_success"].is_string() && destination["running"].is_null() {
+                return;
+            }
+            assert!(asked.elapsed() < LATER, "no first backup; log:\n{}", self.node.log_tail());
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
     fn ways(&self) -> &[Way] {
         &[Way::Out, Way::In]
     }
