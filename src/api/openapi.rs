@@ -40,6 +40,7 @@ use super::rest;
         rest::sync::resume,
         rest::sync::conflicts,
         rest::sync::resolve,
+        rest::sync::preview,
         rest::sync::versions,
         rest::sync::undo,
         rest::sync::trace,

@@ -9,7 +9,9 @@ use nexus_agent::safety::Cause;
 use nexus_agent::safety::Hold;
 use nexus_agent::safety::WINDOW;
 use nexus_agent::session::Dispute;
+use nexus_agent::session::Named;
 use nexus_agent::session::Presence;
+use nexus_agent::session::Preview;
 use nexus_agent::session::SideStatus;
 use nexus_agent::tree::Item;
 
@@ -121,6 +123,30 @@ fn version(item: Option<&Item>) -> wire::SyncVersion {
         what: what.to_owned(),
         size: file.map(|file| file.size),
         digest: file.map(|file| file.digest.to_string()),
+    }
+}
+
+/// What other settings would do.
+pub fn preview(settings: &sync::Settings, preview: &Preview, conflicts_now: usize) -> wire::SyncPreview {
+    let named = |named: &Named| wire::SyncNamed {
+        count: named.count,
+        samples: named.samples.iter().map(RelPath::to_string).collect(),
+    };
+    let side = |side: Side| {
+        let counts = preview.sides[side as usize];
+        let (created, changed, deleted) = (counts.created, counts.changed, counts.deleted);
+        wire::SyncChanges { side: side.to_string(), created, changed, deleted }
+    };
+    wire::SyncPreview {
+        mode: settings.mode.name().to_owned(),
+        strategy: settings.strategy.name().to_owned(),
+        stops: named(&preview.stops),
+        begins: named(&preview.begins),
+        sides: Side::BOTH.map(side).into(),
+        conflicts_now: conflicts_now as u64,
+        conflicts: preview.conflicts.len() as u64,
+        holds: preview.holds.iter().map(hold).collect(),
+        halt: preview.halt.map(|halt| halt.to_string()),
     }
 }
 

@@ -38,6 +38,7 @@ pub enum SyncCommand {
     Resume(ResumeArguments),
     Conflicts(ConflictsArguments),
     Resolve(ResolveArguments),
+    Preview(PreviewArguments),
     Versions(VersionsArguments),
     Undo(UndoArguments),
     Trace(TraceArguments),
@@ -107,6 +108,24 @@ enum Keep {
     Container,
 }
 
+/// Say what other settings would do, and change nothing
+///
+/// Settings are stated in the project's .nexus/config.yaml; what is saved there counts at once.
+#[derive(Debug, Args)]
+pub struct PreviewArguments {
+    /// Name or id
+    workspace: String,
+    /// Whose changes go where: two-way-safe, two-way-resolved, one-way-safe, one-way-replica
+    #[arg(long)]
+    mode: Option<String>,
+    /// Who wins a conflict: host-wins, container-wins, newer-wins, manual
+    #[arg(long)]
+    strategy: Option<String>,
+    /// What is not carried besides, as a gitignore line; with `!` what is carried again
+    #[arg(long, value_name = "LINE")]
+    exclude: Vec<String>,
+}
+
 /// List what sync has overwritten or removed and keeps
 #[derive(Debug, Args)]
 pub struct VersionsArguments {
@@ -169,6 +188,7 @@ pub async fn run(context: &mut Context, command: SyncCommand) -> Result<ExitCode
         SyncCommand::Resume(arguments) => resume(context, &arguments).await,
         SyncCommand::Conflicts(arguments) => conflicts(context, &arguments).await,
         SyncCommand::Resolve(arguments) => resolve(context, &arguments).await,
+        SyncCommand::Preview(arguments) => preview(context, &arguments).await,
         SyncCommand::Versions(arguments) => versions(context, &arguments).await,
         SyncCommand::Undo(arguments) => undo(context, &arguments).await,
         SyncCommand::Trace(arguments) => trace(context, &arguments).await,
@@ -395,6 +415,64 @@ fn name(side: Keep) -> &'static str {
         Keep::Host => "host",
         Keep::Container => "container",
     }
+}
+
+async fn preview(context: &mut Context, arguments: &PreviewArguments) -> Result<ExitCode, Failure> {
+    let request = wire::PreviewSync {
+        mode: arguments.mode.clone(),
+        strategy: arguments.strategy.clone(),
+        excludes: arguments.exclude.clone(),
+    };
+    let path = path(&arguments.workspace, "/preview");
+    let preview: wire::SyncPreview = context.client.call("POST", &path, Some(&request), ANSWER_TIME).await?;
+    if context.screen.json {
+        context.screen.value(&preview)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let named = |named: &wire::SyncNamed| {
+        (named.count > 0).then(|| format!("{} (for example {})", named.count, named.samples.join(", ")))
+    };
+    let side = |name: &str| {
+        let side = preview.sides.iter().find(|side| side.side == name)?;
+        let told = format!("{} made, {} changed, {} removed", side.created, side.changed, side.deleted);
+        (side.created + side.changed + side.deleted > 0).then_some(told)
+    };
+    let conflicts = (preview.conflicts_now + preview.conflicts > 0)
+        .then(|| format!("{} instead of {}", preview.conflicts, preview.conflicts_now));
+    context.screen.facts(&[
+        ("mode", Some(format!("{}, {}", preview.mode, preview.strategy))),
+        ("stops to travel", named(&preview.stops)),
+        ("begins to travel", named(&preview.begins)),
+        ("on the host", side("host")),
+        ("in the container", side("container")),
+        ("conflicts", conflicts),
+        ("would halt", preview.halt.clone()),
+    ])?;
+    for hold in &preview.holds {
+        context.screen.line(&format!(
+            "would wait for a yes: {} (for example {})",
+            hold.message,
+            hold.samples.join(", ")
+        ))?;
+    }
+    if let Some(line) = stated(arguments) {
+        context
+            .screen
+            .say(&format!("hint: to have it so, write into .nexus/config.yaml of the project: {line}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The line of a project's configuration that says the same.
+fn stated(arguments: &PreviewArguments) -> Option<String> {
+    let mut parts = Vec::new();
+    parts.extend(arguments.mode.as_ref().map(|mode| format!("mode: {mode}")));
+    parts.extend(arguments.strategy.as_ref().map(|strategy| format!("strategy: {strategy}")));
+    if !arguments.exclude.is_empty() {
+        let quoted = arguments.exclude.iter().map(|line| format!("'{}'", line.replace('\'', "''")));
+        parts.push(format!("exclude: [{}]", quoted.collect::<Vec<_>>().join(", ")));
+    }
+    (!parts.is_empty()).then(|| format!("sync: {{{}}}", parts.join(", ")))
 }
 
 async fn versions(context: &mut Context, arguments: &VersionsArguments) -> Result<ExitCode, Failure> {

@@ -86,6 +86,7 @@ pub(super) enum Wish {
     Accept(Halt, oneshot::Sender<bool>),
     Choose(Option<RelPath>, Digest, Choice, oneshot::Sender<Result<(), String>>),
     Settle(Option<RelPath>, Digest, (Vec<u8>, bool), oneshot::Sender<Result<(), String>>),
+    Preview(Box<Settings>, oneshot::Sender<Result<session::Preview, String>>),
     Base(Digest, oneshot::Sender<Option<Vec<u8>>>),
     Ask(Side, Question, oneshot::Sender<Answer>),
     Trace(RelPath, oneshot::Sender<Traced>),
@@ -203,6 +204,15 @@ impl Wishes {
         version: (Vec<u8>, bool),
     ) -> Result<(), SessionError> {
         self.wish(|done| Wish::Settle(path, seen, version, done)).await?.map_err(SessionError::Refused)
+    }
+
+    /// What other settings would do, with what is known now: nothing changes by it.
+    ///
+    /// # Errors
+    /// See [`SessionError`]; also when a rule makes no sense.
+    pub async fn preview(&self, settings: Settings) -> Result<session::Preview, SessionError> {
+        let settings = Box::new(settings);
+        self.wish(|answer| Wish::Preview(settings, answer)).await?.map_err(SessionError::Refused)
     }
 
     /// What both sides last agreed on, of a content that is kept for that: short texts are.

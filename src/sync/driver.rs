@@ -51,6 +51,7 @@ use super::controller::SessionSpec;
 use super::controller::Traced;
 use super::controller::Wish;
 use super::link::Heard;
+use super::settings::Settings;
 use super::status::Status;
 use crate::base::clock;
 use crate::base::fault;
@@ -471,6 +472,7 @@ impl<'a> Driver<'a> {
                 self.answer(done, chosen);
                 self.decide();
             }
+            Wish::Preview(settings, answer) => drop(answer.send(self.preview(&settings))),
             Wish::Base(digest, answer) => drop(answer.send(self.bases.get(digest))),
             Wish::Ask(Side::Alpha, question, answer) => {
                 if let Some(host) = &self.host {
@@ -487,6 +489,16 @@ impl<'a> Driver<'a> {
                 drop(answer.send(Traced { trace: self.session.trace(Some(&path)), now: self.now() }));
             }
         }
+    }
+
+    fn preview(&self, settings: &Settings) -> Result<session::Preview, String> {
+        let own = settings.session();
+        if settings.keeper().rules == self.spec.settings.keeper().rules {
+            return Ok(self.session.preview(&own));
+        }
+        let Some(host) = &self.host else { return Err("the folder cannot be looked at now".to_owned()) };
+        let rules = host.rules().under(settings.keeper().rules).map_err(|error| error.to_string())?;
+        Ok(self.session.preview_under(&own, &rules))
     }
 
     fn answer<T: Send + 'static>(&mut self, to: oneshot::Sender<T>, answer: T) {

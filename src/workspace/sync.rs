@@ -10,7 +10,9 @@ use nexus_agent::inquiry::Kept;
 use nexus_agent::inquiry::Question;
 use nexus_agent::inquiry::Which;
 use nexus_agent::path::RelPath;
+use nexus_agent::reconcile::Mode;
 use nexus_agent::reconcile::Side;
+use nexus_agent::resolve::Strategy;
 use nexus_agent::session;
 use tokio::sync::watch;
 
@@ -58,6 +60,17 @@ impl Sessions {
     fn get(&self, id: &WorkspaceId) -> Option<Session> {
         self.0.borrow().get(id).cloned()
     }
+}
+
+/// Other settings, as far as they are others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Which side's changes go where.
+    pub mode: Option<Mode>,
+    /// Who wins where both have changed.
+    pub strategy: Option<Strategy>,
+    /// What is not carried besides, as gitignore lines.
+    pub excludes: Vec<String>,
 }
 
 /// What an undo did.
@@ -141,6 +154,25 @@ impl Workspaces {
             accepted += u64::from(session.wishes.approve(hold.key).await?);
         }
         Ok(accepted)
+    }
+
+    /// What a change of the settings would do, and what they would be then. Nothing changes by it.
+    ///
+    /// # Errors
+    /// As [`session`](Self::session); also when a rule makes no sense.
+    pub async fn preview_sync(
+        &self,
+        key: &str,
+        change: Change,
+    ) -> Result<(sync::Settings, session::Preview, usize), Error> {
+        let (_, session) = self.session(key)?;
+        let mut settings = session.settings.clone();
+        settings.mode = change.mode.unwrap_or(settings.mode);
+        settings.strategy = change.strategy.unwrap_or(settings.strategy);
+        settings.excludes.extend(change.excludes);
+        let preview = session.wishes.preview(settings.clone()).await?;
+        let conflicts = session.status.borrow().session.as_ref().map_or(0, |status| status.conflicts.len());
+        Ok((settings, preview, conflicts))
     }
 
     /// What is kept of a path on both sides, the oldest first; of everything without one. A side that is not there is

@@ -251,6 +251,11 @@ impl Keeper {
         self.shared.taken.notify_all();
     }
 
+    /// What is not carried, the rules in the folder's own files included.
+    pub fn rules(&self) -> Rules {
+        self.shared.state().replica.known().rules().clone()
+    }
+
     /// How well the folder is watched.
     pub fn watched(&self) -> watch::Status {
         self.shared.watch.status()

@@ -145,6 +145,14 @@ impl Rules {
         })
     }
 
+    /// Other settings, with what was read from files so far.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn under(&self, settings: Settings) -> Result<Self, PatternError> {
+        Ok(Self { info: self.info.clone(), nested: self.nested.clone(), ..Self::new(settings)? })
+    }
+
     /// What they were made from.
     pub fn settings(&self) -> &Settings {
         &self.settings

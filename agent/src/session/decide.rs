@@ -10,7 +10,9 @@ use super::Session;
 use super::Settings;
 use super::Sight;
 use super::preview::Counts;
+use super::preview::Named;
 use super::preview::Preview;
+use super::preview::ruled;
 use super::queue::Queue;
 use crate::path::RelPath;
 use crate::reconcile::Conflict;
@@ -19,6 +21,7 @@ use crate::reconcile::Side;
 use crate::reconcile::reconcile;
 use crate::resolve::choose;
 use crate::resolve::resolve;
+use crate::rules::Rules;
 use crate::safety;
 use crate::safety::Cause;
 use crate::safety::Halt;
@@ -102,7 +105,8 @@ impl Session {
             let waits = self.holds.iter().any(deletion);
             self.ebbs[side as usize].saw(files, now, waits);
         }
-        let Weighed { mut plan, chosen, halt, holds, deletions } = self.weigh(&self.settings);
+        let Weighed { mut plan, chosen, halt, holds, deletions } =
+            self.weigh(&self.settings, self.replicas.each_ref().map(|replica| &replica.tree));
         self.halt = halt;
         if self.halt.is_some() {
             return None;
@@ -136,16 +140,30 @@ impl Session {
 
     /// What would be done on each side under other settings, with what is known now. Nothing changes by it.
     pub fn preview(&self, settings: &Settings) -> Preview {
-        let Weighed { mut plan, chosen, halt, holds, .. } = self.weigh(settings);
+        self.forecast(settings, self.replicas.each_ref().map(|replica| &replica.tree))
+    }
+
+    /// The same, where other rules say what is carried.
+    pub fn preview_under(&self, settings: &Settings, rules: &Rules) -> Preview {
+        let (mut stops, mut begins) = (BTreeSet::new(), BTreeSet::new());
+        let trees =
+            self.replicas.each_ref().map(|replica| ruled(&replica.tree, rules, &mut stops, &mut begins));
+        let samples = settings.limits.samples;
+        let (stops, begins) = (Named::of(&stops, samples), Named::of(&begins, samples));
+        Preview { stops, begins, ..self.forecast(settings, trees.each_ref()) }
+    }
+
+    fn forecast(&self, settings: &Settings, trees: [&Tree; 2]) -> Preview {
+        let Weighed { mut plan, chosen, halt, holds, .. } = self.weigh(settings, trees);
         chosen.put_into(&mut plan);
         let sides = Side::BOTH.map(|side| Counts::of(plan.on(side)));
-        Preview { sides, conflicts: plan.conflicts, holds, halt }
+        let (stops, begins) = Default::default();
+        Preview { sides, conflicts: plan.conflicts, holds, halt, stops, begins }
     }
 
     /// What follows from what is known. What waits for a yes is not in the plan any more, nor is what a person chose.
-    fn weigh(&self, settings: &Settings) -> Weighed {
+    fn weigh(&self, settings: &Settings, [alpha, beta]: [&Tree; 2]) -> Weighed {
         let Settings { mode, strategy, limits } = *settings;
-        let [alpha, beta] = self.replicas.each_ref().map(|replica| &replica.tree);
         // Rules reach the two sides at different moments: what either leaves alone is left alone on both.
         let (alpha, beta) = (&veiled(alpha, beta), &veiled(beta, alpha));
         let mut plan = reconcile(&self.ancestor, alpha, beta, mode);

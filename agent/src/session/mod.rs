@@ -60,6 +60,7 @@ use crate::tree::Tree;
 use crate::tree::TreeError;
 
 pub use preview::Counts;
+pub use preview::Named;
 pub use preview::Preview;
 pub use status::Amount;
 pub use status::Dispute;

@@ -59,6 +59,7 @@ pub fn router(api: &Api) -> (Vec<Route>, Router) {
         // With what files hold, and so not for mere onlookers.
         .add(write, "GET", "/api/v1/workspaces/{id}/sync/conflicts", sync::conflicts)
         .add(write, "POST", "/api/v1/workspaces/{id}/sync/resolve", sync::resolve)
+        .add(read, "POST", "/api/v1/workspaces/{id}/sync/preview", sync::preview)
         .add(read, "GET", "/api/v1/workspaces/{id}/sync/versions", sync::versions)
         .add(write, "POST", "/api/v1/workspaces/{id}/sync/undo", sync::undo)
         .add(read, "GET", "/api/v1/workspaces/{id}/sync/trace", sync::trace)

@@ -5,7 +5,9 @@ use axum::extract::State;
 use globset::Glob;
 use nexus_agent::inquiry::Which;
 use nexus_agent::path::RelPath;
+use nexus_agent::reconcile::Mode;
 use nexus_agent::reconcile::Side;
+use nexus_agent::resolve::Strategy;
 use nexus_agent::session::Dispute;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -18,7 +20,9 @@ use crate::api::problem::Problem;
 use crate::api::show_sync;
 use crate::api::wire::Failure;
 use crate::api::wire::sync as wire;
+use crate::config::nearest;
 use crate::workspace::settle::Settlement;
+use crate::workspace::sync::Change;
 
 /// How the sync of a workspace is.
 #[utoipa::path(get, path = "/api/v1/workspaces/{id}/sync", tag = "sync", params(("id" = String, Path, description = "Id or name")), responses(
@@ -141,6 +145,41 @@ fn settlement(request: &wire::ResolveSync) -> Result<Settlement, Problem> {
         (other, _) => Err(Problem::invalid(format!("`{other}` is nothing that can stay"))
             .hint("`keep` is `host`, `container`, `merged` or `text`")),
     }
+}
+
+/// What other settings would do: which files would begin or stop to travel, what would change on each side, which
+/// conflicts would be settled. Nothing changes by it; settings are stated in the project's `.nexus/config.yaml`, which
+/// counts as soon as it is saved.
+#[utoipa::path(post, path = "/api/v1/workspaces/{id}/sync/preview", tag = "sync", params(("id" = String, Path, description = "Id or name")), request_body = wire::PreviewSync, responses(
+    (status = 200, body = wire::SyncPreview), (status = "4XX", body = Failure)))]
+pub async fn preview(
+    State(api): State<Api>,
+    Key(key): Key,
+    Input(request): Input<wire::PreviewSync>,
+) -> Result<Json<wire::SyncPreview>, Problem> {
+    let change = Change {
+        mode: request.mode.as_deref().map(|mode| word("mode", mode, &Mode::ALL, Mode::name)).transpose()?,
+        strategy: request
+            .strategy
+            .as_deref()
+            .map(|strategy| word("strategy", strategy, &Strategy::ALL, Strategy::name))
+            .transpose()?,
+        excludes: request.excludes,
+    };
+    let (settings, preview, conflicts) = api.workspaces().preview_sync(&key, change).await?;
+    Ok(Json(show_sync::preview(&settings, &preview, conflicts)))
+}
+
+/// One of a few, by its name.
+fn word<T: Copy>(what: &str, text: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Result<T, Problem> {
+    all.iter().copied().find(|one| name(*one) == text).ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|one| name(*one)).collect();
+        let hint = nearest(text, names.iter().copied()).map_or_else(
+            || format!("it is one of {}", names.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        Problem::invalid(format!("there is no {what} `{text}`")).hint(hint)
+    })
 }
 
 /// Of what.

@@ -147,6 +147,66 @@ pub struct ResolvedSync {
     pub refused: Vec<SyncRetry>,
 }
 
+/// Other settings, as far as they are others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewSync {
+    /// `two-way-safe`, `two-way-resolved`, `one-way-safe` or `one-way-replica`.
+    #[serde(default)]
+    pub mode: Option<String>,
+    /// `host-wins`, `container-wins`, `newer-wins` or `manual`.
+    #[serde(default)]
+    pub strategy: Option<String>,
+    /// What is not carried besides, as gitignore lines; with `!` what is carried again.
+    #[serde(default)]
+    pub excludes: Vec<String>,
+}
+
+/// What other settings would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SyncPreview {
+    /// The direction then.
+    pub mode: String,
+    /// Who would win a conflict.
+    pub strategy: String,
+    /// Files that would not travel any more. They stay where they are, on both sides.
+    pub stops: SyncNamed,
+    /// What would begin to travel; a directory is not looked into before.
+    pub begins: SyncNamed,
+    /// What would change, host first.
+    pub sides: Vec<SyncChanges>,
+    /// Conflicts there are now.
+    pub conflicts_now: u64,
+    /// Conflicts there would be.
+    pub conflicts: u64,
+    /// What would wait for a yes; it is not in what would change.
+    pub holds: Vec<SyncHold>,
+    /// Why everything would stop.
+    pub halt: Option<String>,
+}
+
+/// How many, and some of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SyncNamed {
+    /// So many.
+    pub count: u64,
+    /// Some of the paths.
+    pub samples: Vec<String>,
+}
+
+/// What would change on a side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SyncChanges {
+    /// `host` or `container`.
+    pub side: String,
+    /// Files, links and directories that would be made.
+    pub created: u64,
+    /// Those that would get other content, or another mode.
+    pub changed: u64,
+    /// Those that would be removed, and kept as versions.
+    pub deleted: u64,
+}
+
 /// A text at a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SyncText {

@@ -39,7 +39,7 @@ const FORGET: &str = r#"{"destination":"nowhere","snapshots":["abcd"]}"#;
 const ADOPT: &str = r#"{"destination":"nowhere","password":"x"}"#;
 
 /// route, [without a token, read, write, admin, local socket]
-const MATRIX: [Row; 55] = [
+const MATRIX: [Row; 56] = [
     row("GET /", [200, 200, 200, 200, 200]),
     row("GET /style.css", [200, 200, 200, 200, 200]),
     row("GET /health", [200, 200, 200, 200, 200]),
@@ -70,6 +70,7 @@ const MATRIX: [Row; 55] = [
     row_with("POST /api/v1/workspaces/{id}/sync/resume", "{}", [401, 403, 404, 404, 404]),
     row("GET /api/v1/workspaces/{id}/sync/conflicts", [401, 403, 404, 404, 404]),
     row_with("POST /api/v1/workspaces/{id}/sync/resolve", KEEP, [401, 403, 404, 404, 404]),
+    row_with("POST /api/v1/workspaces/{id}/sync/preview", "{}", [401, 404, 404, 404, 404]),
     row("GET /api/v1/workspaces/{id}/sync/versions", [401, 404, 404, 404, 404]),
     row_with("POST /api/v1/workspaces/{id}/sync/undo", UNDO, [401, 403, 404, 404, 404]),
     row("GET /api/v1/workspaces/{id}/sync/trace", [401, 400, 400, 400, 400]),

@@ -221,6 +221,68 @@ async fn two_edits_of_one_text_are_put_together() {
 }
 
 #[tokio::test]
+async fn settings_are_looked_at_before_they_count_and_count_when_they_are_saved() {
+    let node = running().await;
+    node.write("plain/data/one.bin", "1");
+    node.write("plain/data/two.bin", "2");
+    node.write("plain/build/out.js", "built");
+    json(&node, &["flush", "plain"]);
+    let before = inside(&node, "find . -type f | sort");
+    let preview = json(&node, &["preview", "plain", "--exclude", "data/", "--exclude", "!build/"]);
+    assert_eq!(
+        preview["stops"],
+        serde_json::json!({"count": 2, "samples": ["data/one.bin", "data/two.bin"]})
+    );
+    assert_eq!(preview["begins"], serde_json::json!({"count": 1, "samples": ["build"]}));
+    for side in preview["sides"].as_array().unwrap() {
+        assert_eq!((&side["created"], &side["changed"], &side["deleted"]), (&0.into(), &0.into(), &0.into()));
+    }
+    let (code, out, talk) =
+        node.cli(&["sync", "preview", "plain", "--mode", "one-way-replica", "--exclude", "data/"]);
+    assert!(code == 0 && out.contains("data/one.bin"), "{out}{talk}");
+    assert!(talk.contains("sync: {mode: one-way-replica, exclude: ['data/']}"), "{talk}");
+    let wrong = [
+        (&["--mode", "two-way-save"][..], "did you mean `two-way-safe`?"),
+        (&["--strategy", "nobody"][..], "it is one of host-wins"),
+        (&["--exclude", "a[b"][..], "`a[b` excludes nothing"),
+    ];
+    for (words, hint) in wrong {
+        let (code, _, talk) = node.cli(&[&["sync", "preview", "plain"][..], words].concat());
+        assert!(code != 0 && talk.contains(hint), "{words:?}: {code} {talk}");
+    }
+
+    // Saved, it counts: on the live session, in the same container, and nothing is removed.
+    let began = || inside(&node, "cut -d ' ' -f 22 /proc/1/stat");
+    let container = began();
+    node.write("plain/.nexus/config.yaml", "sync:\n  strategy: newer-wins\n  exclude: [data/]\n");
+    let until = Instant::now() + SOON;
+    while json(&node, &["status", "plain"])["strategy"] != "newer-wins" {
+        assert!(Instant::now() < until, "the settings do not change");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    json(&node, &["flush", "plain"]);
+    node.write("plain/data/three.bin", "3");
+    node.write("plain/carried.txt", "carried");
+    json(&node, &["flush", "plain"]);
+    let after = inside(&node, "find . -type f | sort");
+    assert_eq!(after.replace("./carried.txt\n", ""), before);
+    assert_eq!(began(), container, "it is still the same container");
+    assert!(node.projects().join("plain/data/one.bin").exists());
+
+    // What makes no sense is refused, and what was so before goes on.
+    node.write("plain/.nexus/config.yaml", "sync:\n  strategy: newer-win\n");
+    let until = Instant::now() + SOON;
+    loop {
+        let (_, shown, _) = node.cli(&["workspace", "show", "plain"]);
+        if shown.contains("did you mean `newer-wins`?") && shown.contains(".nexus/config.yaml:2") {
+            break;
+        }
+        assert!(Instant::now() < until, "{shown}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_stopped_workspace_says_that_it_has_no_session() {
     let node = running().await;
     let (code, _, talk) = node.cli(&["workspace", "stop", "plain", "--wait"]);

@@ -3,6 +3,7 @@
 mod ebb;
 mod fake;
 mod offer;
+mod preview;
 
 use std::collections::BTreeSet;
 
