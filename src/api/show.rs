@@ -66,6 +66,7 @@ fn sync(view: &View) -> wire::Sync {
         files_synced: view.sync.files_synced,
         skipped: view.sync.skipped.iter().map(skipped).collect(),
         error: view.sync.error.clone(),
+        off: view.sync.off.clone(),
     }
 }
 

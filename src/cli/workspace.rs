@@ -215,8 +215,9 @@ fn print_view(
     view: &wire::Workspace,
     detection: Option<&wire::Detection>,
 ) -> io::Result<()> {
-    let sync = match &view.sync.error {
-        Some(error) => format!("{}: {error}", view.sync.link),
+    let sync = match view.sync.error.as_ref().or(view.sync.off.as_ref()) {
+        Some(why) => format!("{}: {why}", view.sync.link),
+        None if view.sync.link == "off" => "off".to_owned(),
         None => format!("{}, {} of {} files", view.sync.link, view.sync.files_synced, view.sync.files_total),
     };
     let folder = if view.folder_present {

@@ -96,6 +96,8 @@ pub struct Plan {
     pub web: Vec<Candidate>,
     /// Whether the first candidate's container carries the agent (init, sync, port report).
     pub agent: bool,
+    /// Where it does not: how an edit gets to the containers then, in one sentence for people.
+    pub unsynced: Option<String>,
     /// Paths inside the project, relative to it, that Compose or the engine will open: build contexts, Dockerfiles,
     /// mounts. The caller makes sure that none leads out through a link, each time just before it brings the stack up.
     pub paths: Vec<String>,
@@ -155,6 +157,7 @@ pub fn plan(input: &Input) -> Result<Plan, Vec<Problem>> {
         services: vec![SERVICE.to_owned()],
         web: vec![Candidate { service: SERVICE.to_owned(), ports: ports(input) }],
         agent: carries_agent(input),
+        unsynced: (!carries_agent(input)).then(|| FROM_IMAGE.to_owned()),
         paths: paths(input),
         notices: notices(input),
     })
@@ -180,6 +183,10 @@ pub fn directory<'a>(detection: &'a Detection, overrides: &'a Overrides) -> &'a 
     let root = root.trim_start_matches("./").trim_end_matches('/');
     if root == "." { "" } else { root }
 }
+
+/// Of a stack whose containers have the project from their images.
+pub(super) const FROM_IMAGE: &str =
+    "its containers have their files from their images: an edit is in them when those are built anew";
 
 fn carries_agent(input: &Input) -> bool {
     kind(input) != Kind::Dockerfile

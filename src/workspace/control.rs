@@ -65,12 +65,12 @@ pub enum Error {
         services: Vec<String>,
     },
     /// It has no sync session now.
-    #[error("the workspace `{name}` has no sync session: it is {state}, or its stack carries no agent")]
+    #[error("the workspace `{name}` has no sync session: {why}")]
     NoSession {
         /// The workspace.
         name: String,
-        /// Its state.
-        state: State,
+        /// Why not.
+        why: String,
     },
     /// Its two sides did not become equal in time.
     #[error("`{name}` is not equal on both sides: {reason}")]

@@ -47,6 +47,8 @@ pub struct Sync {
     pub skipped: Vec<(String, String)>,
     /// What is wrong, if anything.
     pub error: Option<String>,
+    /// How an edit gets to its containers where no session carries it.
+    pub off: Option<String>,
 }
 
 /// A workspace as its owner sees it, at one moment.

@@ -21,6 +21,7 @@ use super::control::Workspaces;
 use super::status::View;
 use crate::base::clock;
 use crate::base::ids::WorkspaceId;
+use crate::model::workspace::State;
 use crate::sync;
 use crate::sync::Traced;
 
@@ -109,7 +110,14 @@ impl Workspaces {
         let view = self.find(key)?;
         match self.sessions.get(&view.id) {
             Some(session) => Ok((view, session)),
-            None => Err(Error::NoSession { name: view.name.clone(), state: view.state }),
+            None => {
+                let waits = match view.state {
+                    State::Running => "its agent is not there yet".to_owned(),
+                    state => format!("it is {state}"),
+                };
+                let why = view.sync.off.clone().unwrap_or(waits);
+                Err(Error::NoSession { name: view.name.clone(), why })
+            }
         }
     }
 

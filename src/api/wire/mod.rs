@@ -113,6 +113,9 @@ pub struct Sync {
     pub skipped: Vec<Skipped>,
     /// What is wrong, if anything.
     pub error: Option<String>,
+    /// How an edit gets to its containers where no session carries it.
+    #[serde(default)]
+    pub off: Option<String>,
 }
 
 /// An entry of the folder that cannot be carried over.

@@ -11,6 +11,7 @@ use super::paths::Place;
 use super::paths::join;
 use super::paths::locate;
 use super::policy;
+use super::scope::Bind;
 use super::scope::Scope;
 use super::shape;
 
@@ -260,6 +261,11 @@ fn project_bind(
         return None;
     };
     scope.paths.insert(inside.to_owned());
+    scope.binds.push(Bind {
+        service: service.to_owned(),
+        inside: inside.to_owned(),
+        target: target.to_owned(),
+    });
     Some(Mount { origin: Origin::Host(path), target: target.to_owned(), read_only }.tree())
 }
 

@@ -13,6 +13,7 @@ use crate::compose::labels::labels;
 use crate::compose::labels::stamped;
 use crate::compose::node::Node;
 use crate::compose::plan::Candidate;
+use crate::compose::plan::FROM_IMAGE;
 use crate::compose::plan::Plan;
 use crate::compose::plan::Volume;
 use crate::compose::plan::project_name;
@@ -25,6 +26,7 @@ use super::input::PassInput;
 use super::load::load;
 use super::networks;
 use super::networks::Declared;
+use super::scope::Bind;
 use super::scope::Scope;
 use super::service::Judged;
 use super::service::judge;
@@ -67,9 +69,27 @@ pub fn passthrough(input: &PassInput<'_>) -> Result<Plan, Vec<Problem>> {
         services: services.iter().map(|service| service.name.clone()).collect(),
         web: candidates,
         agent: false,
+        unsynced: Some(unsynced(&scope)),
         paths: scope.paths.iter().cloned().collect(),
         notices: scope.notices.clone(),
     })
+}
+
+/// How an edit gets to containers that have no agent.
+fn unsynced(scope: &Scope<'_>) -> String {
+    let bind = |bind: &Bind| {
+        let what =
+            if bind.inside.is_empty() { "the project".to_owned() } else { format!("`{}`", bind.inside) };
+        format!("`{}` has {what} at `{}`", bind.service, bind.target)
+    };
+    if scope.binds.is_empty() {
+        return FROM_IMAGE.to_owned();
+    }
+    let binds: Vec<_> = scope.binds.iter().map(bind).collect();
+    format!(
+        "its compose file mounts what its containers see of the folder, so nothing is carried: {}",
+        binds.join(", ")
+    )
 }
 
 /// Keys beside `services`.

@@ -29,8 +29,18 @@ pub(super) struct Scope<'a> {
     pub(super) notices: Vec<String>,
     /// Paths in the project that Compose or the engine will open.
     pub(super) paths: BTreeSet<String>,
+    /// What services see of the project itself.
+    pub(super) binds: Vec<Bind>,
     /// Volumes the caller makes, by name.
     pub(super) volumes: BTreeMap<String, Labels>,
+}
+
+/// A part of the project that is mounted into a container.
+pub(super) struct Bind {
+    pub(super) service: String,
+    /// Relative to the project; empty for all of it.
+    pub(super) inside: String,
+    pub(super) target: String,
 }
 
 impl<'a> Scope<'a> {
@@ -47,6 +57,7 @@ impl<'a> Scope<'a> {
             problems: Vec::new(),
             notices: Vec::new(),
             paths: BTreeSet::new(),
+            binds: Vec::new(),
             volumes: BTreeMap::new(),
         }
     }

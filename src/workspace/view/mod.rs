@@ -95,7 +95,7 @@ pub fn render(facts: &Facts<'_>) -> View {
         log_tail: account.lines,
         services: facts.containers.iter().map(service).collect(),
         upstream: account.upstream,
-        sync: facts.sync.as_ref().map(sync_of).unwrap_or_default(),
+        sync: facts.sync.as_ref().map_or_else(|| no_sync(looked), sync_of),
         restarts: facts.sync.as_ref().map_or(0, |status| status.report.restarts),
         created_at: input.record.created_at,
         updated_at: facts.now,
@@ -345,6 +345,12 @@ fn service(container: &Container) -> Service {
     }
 }
 
+/// Of a workspace without a session.
+fn no_sync(looked: &Looked) -> Sync {
+    let off = looked.plan.as_ref().and_then(|plan| plan.unsynced.clone());
+    Sync { link: "off".to_owned(), off, ..Sync::default() }
+}
+
 fn sync_of(status: &sync::Status) -> Sync {
     let link = match (&status.link, &status.halted) {
         (_, Some(_)) => "halted",
@@ -358,6 +364,7 @@ fn sync_of(status: &sync::Status) -> Sync {
         files_synced: status.files_synced,
         skipped: status.skipped.iter().map(|skipped| (skipped.path.clone(), skipped.why.clone())).collect(),
         error: status.error.clone().or_else(|| status.halted.clone()),
+        off: None,
     }
 }
 

@@ -55,6 +55,7 @@ impl World {
             services: vec!["app".to_owned()],
             web: vec![compose::Candidate { service: "app".to_owned(), ports: vec![3000] }],
             agent: true,
+            unsynced: None,
             paths: vec![],
             notices: vec![],
         };
@@ -161,6 +162,18 @@ fn a_project_that_cannot_run_says_why_and_what_to_do() {
         (view.message.as_deref(), view.hint.as_deref()),
         (Some("the folder is empty"), Some("do this"))
     );
+}
+
+#[test]
+fn a_stack_without_an_agent_says_how_edits_get_to_it() {
+    let mut world = World::new();
+    world.sync = None;
+    assert_eq!((world.view().sync.link.as_str(), world.view().sync.off), ("off", None));
+    let plan = world.looked.plan.take().unwrap();
+    let unsynced = Some("`web` has the project at `/app`".to_owned());
+    let own = compose::Plan { agent: false, unsynced: unsynced.clone(), ..compose::Plan::clone(&plan) };
+    world.looked.plan = Some(Arc::new(own));
+    assert_eq!((world.view().sync.link.as_str(), world.view().sync.off), ("off", unsynced));
 }
 
 #[test]

@@ -98,6 +98,9 @@ fn mounts_of_the_project_are_named_as_the_host_knows_them() {
     }
     assert_eq!(plan.file.matches("create_host_path: false").count(), 3);
     assert_eq!(plan.paths, ["", "conf", "html"]);
+    let why = "its compose file mounts what its containers see of the folder, so nothing is carried: \
+               `web` has `html` at `/h`, `web` has `conf` at `/c`, `web` has the project at `/all`";
+    assert_eq!(plan.unsynced.as_deref(), Some(why));
     let names: Vec<&str> = plan.volumes.iter().map(|volume| volume.name.as_str()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
     assert!(
