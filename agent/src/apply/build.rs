@@ -83,7 +83,9 @@ impl<D: Disk, M: Medium> Applier<'_, D, M> {
     fn supply(&mut self, path: &RelPath, new: &Item, free: bool) -> Result<(Slot, Option<Facts>), Problem> {
         let digest = match new {
             Item::File(file) => file.digest,
-            Item::Symlink(target) if target.fits(path) => content::digest_of_link(target.as_bytes()),
+            Item::Symlink(target) if self.raw_links || target.fits(path) => {
+                content::digest_of_link(target.as_bytes())
+            }
             Item::Symlink(_) => return Err(Problem::Refused("the link leads out of the folder".to_owned())),
             _ => return Err(Problem::Refused("it is of a kind that is not carried".to_owned())),
         };

@@ -46,6 +46,8 @@ pub struct Batch<'a> {
     pub transitions: &'a [Transition],
     /// The paths among them where what stands there lost a conflict.
     pub lost: &'a BTreeSet<Option<RelPath>>,
+    /// Whether a link is made wherever it leads; otherwise one that leads out of the folder is refused.
+    pub raw_links: bool,
 }
 
 /// Content that came whole, all at once: it waits under the part it was written to, and is worth nothing after a crash.
@@ -140,6 +142,7 @@ fn apply_by<D: Disk, M: Medium>(
         fresh,
         rules,
         batch: batch.id,
+        raw_links: batch.raw_links,
         lost: false,
         wanted: BTreeSet::new(),
         moving: BTreeMap::new(),
@@ -245,6 +248,7 @@ struct Applier<'a, D, M> {
     fresh: &'a mut BTreeMap<Digest, Fresh>,
     rules: Rules,
     batch: u64,
+    raw_links: bool,
     /// Whether the current path lost a conflict.
     lost: bool,
     /// Content that is to be somewhere in the end.

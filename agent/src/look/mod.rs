@@ -209,6 +209,11 @@ impl Look {
         &self.tree
     }
 
+    /// What becomes of symbolic links.
+    pub fn symlinks(&self) -> Symlinks {
+        self.settings.symlinks
+    }
+
     /// The rules with the files they were read from.
     pub fn rules(&self) -> &Rules {
         &self.rules

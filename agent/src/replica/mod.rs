@@ -28,6 +28,7 @@ use crate::look::LookError;
 use crate::look::Part;
 use crate::look::Seen;
 use crate::look::Sentry;
+use crate::look::Symlinks;
 use crate::message::FromSide;
 use crate::message::Order;
 use crate::message::Outcome;
@@ -329,7 +330,8 @@ impl<D: Disk, M: Medium> Replica<D, M> {
         let refused = orders.iter().filter(|order| !planned.contains(&order.path));
         let mut outcomes: Vec<_> = refused.map(|order| self.refused(order)).collect();
         let lost = BTreeSet::new();
-        let work = Batch { id: batch, transitions: &transitions, lost: &lost };
+        let raw_links = self.look.symlinks() == Symlinks::PosixRaw;
+        let work = Batch { id: batch, transitions: &transitions, lost: &lost, raw_links };
         let done =
             apply::apply(&self.disk, &mut self.versions, self.look.tree(), &work, &mut self.contents.fresh);
         outcomes.extend(done.into_iter().map(|outcome| self.outcome(outcome)));

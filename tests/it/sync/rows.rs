@@ -14,6 +14,9 @@ use std::time::Instant;
 use nexus_agent::entry::Digest;
 use nexus_agent::inquiry::Answer;
 use nexus_agent::inquiry::Question;
+use nexus_agent::inquiry::Which;
+use nexus_agent::look::Symlinks;
+use nexus_agent::path::RelPath;
 use nexus_agent::reconcile::Side;
 
 use super::faults::Agent;
@@ -391,6 +394,63 @@ async fn sy21_what_is_no_file_is_left_alone_and_listed() {
         made.iter().all(|name| inside_now.contains_key(Path::new(name))),
         "links within the folder are carried"
     );
+}
+
+/// SY-21, where that is stated: links are carried as they are, wherever they lead, and followed by nobody.
+#[tokio::test]
+async fn sy21_links_out_of_the_folder_are_carried_as_they_are_where_that_is_stated() {
+    let (agent, mut near) = pair("sy21-raw").await;
+    near.settings.symlinks = Symlinks::PosixRaw;
+    let outside = tempfile::tempdir().unwrap();
+    save(&outside.path().join("canary"), b"alive");
+    symlink("/etc/passwd", near.at("absolute")).unwrap();
+    symlink("../../above", near.at("above")).unwrap();
+    symlink(outside.path(), near.at("way")).unwrap();
+    symlink(outside.path(), agent.at("inside way")).unwrap();
+    near.connect();
+    near.flush().await;
+    assert_eq!(near.status().skipped_total, 0);
+    let host = picture(&near.at(""));
+    assert_eq!(host, picture(&agent.at("")));
+    let names: Vec<_> = host.keys().map(|path| path.to_str().unwrap()).collect();
+    assert_eq!(names, ["", "above", "absolute", "inside way", "way"]);
+    assert_eq!(fs::read_link(agent.at("absolute")).unwrap(), Path::new("/etc/passwd"));
+    assert_eq!(fs::read_link(near.at("inside way")).unwrap(), outside.path());
+
+    // A directory takes a link's place, on either side, and one the other way round.
+    fs::remove_file(agent.at("way")).unwrap();
+    save(&agent.at("way/canary"), b"another");
+    fs::remove_file(near.at("inside way")).unwrap();
+    save(&near.at("inside way/canary"), b"another");
+    near.flush().await;
+    assert_eq!(fs::read(near.at("way/canary")).unwrap(), b"another");
+    assert_eq!(fs::read(agent.at("inside way/canary")).unwrap(), b"another");
+    fs::remove_dir_all(near.at("way")).unwrap();
+    symlink(outside.path(), near.at("way")).unwrap();
+    near.flush().await;
+    assert_eq!(fs::read_link(agent.at("way")).unwrap(), outside.path());
+    assert_eq!(fs::read(outside.path().join("canary")).unwrap(), b"alive");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+
+    // What the container changes of a link is displaced and comes back like a file.
+    fs::remove_file(agent.at("absolute")).unwrap();
+    symlink("/etc/group", agent.at("absolute")).unwrap();
+    near.flush().await;
+    assert_eq!(fs::read_link(near.at("absolute")).unwrap(), Path::new("/etc/group"));
+    let which = Which::Path(RelPath::parse(b"absolute").unwrap());
+    let undo = Question::Undo { which, batch: 0, dry_run: false };
+    let undone = near.wishes().ask(Side::Alpha, undo).await.unwrap();
+    assert!(matches!(&undone, Answer::Undone { failed, .. } if failed.is_empty()), "{undone:?}");
+    near.flush().await;
+    assert_eq!(fs::read_link(agent.at("absolute")).unwrap(), Path::new("/etc/passwd"));
+
+    // Not stated any more, they stay where they are.
+    near.settings.symlinks = Symlinks::Portable;
+    near.reconnect().await;
+    near.flush().await;
+    let status = near.until("the list", |status| status.skipped_total > 0).await;
+    assert_eq!(status.skipped_total, 6, "{:?}", status.skipped);
+    assert!(fs::read_link(near.at("above")).is_ok() && fs::read_link(agent.at("above")).is_ok());
 }
 
 /// SY-27: what is not carried stays where it is although its parent goes on the other side, and that is said.

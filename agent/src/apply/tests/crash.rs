@@ -155,7 +155,7 @@ fn crashes_in_a_row_lose_nothing() {
             if let Ok(mut versions) = Versions::open(&disk, disk.medium(0), Side::Alpha, Limits::default()) {
                 let hook_free = SimDisk::clone(&disk);
                 let lost = BTreeSet::new();
-                let batch = Batch { id: 7, transitions: &transitions, lost: &lost };
+                let batch = Batch { id: 7, transitions: &transitions, lost: &lost, raw_links: false };
                 let local = mixed::world(seed).0.local;
                 apply(&hook_free, &mut versions, &local, &batch, &mut BTreeMap::new());
             }

@@ -154,7 +154,7 @@ impl World {
 
     fn apply_by(&mut self, rules: Rules, transitions: &[Transition]) -> Vec<Outcome> {
         let lost = BTreeSet::new();
-        let batch = Batch { id: 7, transitions, lost: &lost };
+        let batch = Batch { id: 7, transitions, lost: &lost, raw_links: false };
         apply_by(rules, &self.disk, &mut self.versions, &self.local, &batch, &mut BTreeMap::new())
     }
 

@@ -170,7 +170,7 @@ fn content_that_came_at_once_goes_from_its_part_to_its_place() {
         fresh.insert(digest(content.as_bytes()), Fresh { part, facts });
     }
     let (lost, later) = (BTreeSet::new(), digest(b"for a later batch"));
-    let batch = Batch { id: 7, transitions: &transitions, lost: &lost };
+    let batch = Batch { id: 7, transitions: &transitions, lost: &lost, raw_links: false };
     let outcomes = apply(&world.disk, &mut world.versions, &world.local, &batch, &mut fresh);
     assert_eq!(problems(&outcomes), ["Some(`other`): its content has not arrived"]);
     let seen = ["old", "new", "twin", "empty"].map(|at| world.see(at));

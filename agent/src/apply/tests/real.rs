@@ -29,7 +29,7 @@ impl Place {
             &self.folder,
             &mut self.versions,
             local,
-            &Batch { id: 1, transitions, lost: &lost },
+            &Batch { id: 1, transitions, lost: &lost, raw_links: false },
             &mut BTreeMap::new(),
         )
     }
