@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on says so by stopping")]
 #![expect(clippy::print_stdout, reason = "the table is its output")]
 
+mod backup;
 #[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../it/appliance/harness.rs"]
 mod harness;
@@ -21,8 +22,8 @@ use tokio::signal::unix::signal;
 
 /// Nothing here may take longer in all.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
-/// `sync` may, where every contender needs its longest.
-const LIMIT_SYNC: Duration = Duration::from_secs(30 * 60);
+/// These may, where every contender needs its longest.
+const LIMIT_LONG: Duration = Duration::from_secs(30 * 60);
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -38,10 +39,16 @@ fn main() {
                 extent.sizes = files.split(',').map(|number| number.parse().unwrap()).collect();
             }
             let (rows, notes) =
-                runtime.block_on(bounded(LIMIT_SYNC, sync::run(&extent, &contenders(&words))));
+                runtime.block_on(bounded(LIMIT_LONG, sync::run(&extent, &contenders(&words))));
             ("sync", rows, notes)
         }
-        other => panic!("no bench is called {other:?}: there are `up` and `sync`"),
+        Some("backup") => {
+            let quick = words.iter().any(|word| word == "--quick");
+            let extent = if quick { backup::Extent::QUICK } else { backup::Extent::FULL };
+            let (rows, notes) = runtime.block_on(bounded(LIMIT_LONG, backup::run(&extent)));
+            ("backup", rows, notes)
+        }
+        other => panic!("no bench is called {other:?}: there are `up`, `sync` and `backup`"),
     };
     table::show(name, &rows, &notes);
     assert!(rows.iter().all(|row| row.holds), "a target does not hold");

@@ -3,7 +3,7 @@
 //! Everybody begins with the same checkout on the host and an empty volume in a container, alone on the machine as far
 //! as this run is concerned. What is visible on the other side is seen from the outside, by the same means for all.
 
-mod tree;
+pub mod tree;
 
 mod contender;
 mod lsyncd;
