@@ -19,6 +19,9 @@ use nexus_agent::tree::diff;
 
 use super::merge;
 
+/// More that are new at once are no edits but a first sync, or a switch of branches: of a large tree only those are kept
+/// that somebody edits.
+const EDITS_MAX: usize = 2_000;
 /// So many texts are kept at most, and so many bytes of them.
 const TEXTS_MAX: usize = 20_000;
 const BYTES_MAX: u64 = 64 << 20;
@@ -52,7 +55,8 @@ impl Bases {
             next: Instant::now() + REST,
         };
         bases.follow(ancestor);
-        let wanted: BTreeSet<Digest> = bases.due.iter().map(|(_, digest)| *digest).collect();
+        let texts = ancestor.root().into_iter().flat_map(|root| texts(root, None));
+        let wanted: BTreeSet<Digest> = texts.map(|(_, digest, _)| digest).collect();
         for entry in std::fs::read_dir(&bases.folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let digest = name.to_str().and_then(|name| blake3::Hash::from_hex(name).ok()).map(Digest::from);
@@ -103,6 +107,7 @@ impl Bases {
     }
 
     fn follow(&mut self, ancestor: &Tree) {
+        let mut edits = Vec::new();
         for change in diff(&self.followed, ancestor) {
             let before = self.followed.get(change.path.as_ref()).cloned();
             for (_, digest, size) in before.iter().flat_map(|item| texts(item, change.path.clone())) {
@@ -112,8 +117,11 @@ impl Bases {
                 }
             }
             let after = change.item.iter().flat_map(|item| texts(item, change.path.clone()));
-            let room = TEXTS_MAX.saturating_sub(self.due.len());
-            self.due.extend(after.map(|(path, digest, _)| (path, digest)).take(room));
+            let room = (EDITS_MAX + 1).saturating_sub(edits.len());
+            edits.extend(after.map(|(path, digest, _)| (path, digest)).take(room));
+        }
+        if edits.len() <= EDITS_MAX {
+            self.due.extend(edits);
         }
         self.followed = ancestor.clone();
         let Self { due, held, .. } = self;
@@ -203,6 +211,21 @@ mod tests {
         let bases = Bases::open(folder.clone(), &tree(&files));
         assert!(!kept(&bases, "other"));
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_a_mass_of_texts_only_those_are_kept_that_are_edited() {
+        let home = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..=EDITS_MAX).map(|number| number.to_string()).collect();
+        let mut files: BTreeMap<&str, &str> = names.iter().map(|name| (&**name, &**name)).collect();
+        let mut bases = Bases::open(home.path().join("bases"), &Tree::default());
+        follow(&mut bases, &files);
+        assert_eq!(bases.held.len(), 0);
+        files.insert("7", "edited");
+        follow(&mut bases, &files);
+        assert_eq!((bases.held.len(), bases.get(digest("edited")).is_some()), (1, true));
+        let again = Bases::open(home.path().join("bases"), &tree(&files));
+        assert!(again.held.contains(&digest("edited")));
     }
 
     #[test]

@@ -135,6 +135,8 @@ struct State {
     syncs: Vec<u64>,
     /// What was said to be new since the stamps were saved.
     unsaved: u64,
+    /// The same since memory was given back.
+    unreturned: u64,
     ended: bool,
 }
 
@@ -174,6 +176,7 @@ impl Keeper {
             untaken: 0,
             syncs: Vec::new(),
             unsaved: 0,
+            unreturned: 0,
             ended: false,
         };
         // Another handle on the same folder: while it waits for the disk it holds nothing.
@@ -301,7 +304,9 @@ impl Shared {
         let done = act(&mut state);
         let new: usize = state.said[before..].iter().map(weight).sum();
         state.untaken += new;
-        state.unsaved += state.said[before..].iter().map(entries).sum::<u64>();
+        let entries: u64 = state.said[before..].iter().map(entries).sum();
+        state.unsaved += entries;
+        state.unreturned += entries;
         let (spoke, other) = (state.said.len() > before, state.replica.again() != again);
         drop(state);
         if other {
@@ -336,7 +341,6 @@ impl Shared {
             } else if again.is_none() && now.saturating_sub(active) >= idle {
                 if save {
                     self.save();
-                    memory::give_back();
                 }
                 active = now;
                 if pruned.is_none_or(|at| at.elapsed() > PRUNE) {
@@ -362,6 +366,7 @@ impl Shared {
             }
             drop(state);
             let failed = disk.sync().err().map(|error| error.kind());
+            memory::give_back_after(&mut self.state().unreturned);
             self.work(|state| {
                 for token in syncs {
                     let done = failed.map_or(Ok(()), |kind| Err(io::Error::from(kind)));
