@@ -16,7 +16,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use bytes::BytesMut;
 use nexus_agent::disk::Identity;
+use nexus_agent::disk::Nonce;
 use nexus_agent::disk::StageAt;
+use nexus_agent::disk::remember;
+use nexus_agent::disk::remembered;
 use nexus_agent::inquiry::Answer;
 use nexus_agent::inquiry::Question;
 use nexus_agent::journal::Bond;
@@ -35,6 +38,7 @@ use nexus_agent::rules::Rules;
 use nexus_agent::session;
 use nexus_agent::session::Effect;
 use nexus_agent::session::Session;
+use nexus_agent::tree::Change;
 use nexus_agent::wire;
 use nexus_agent::wire::ToAgent;
 use rustix::fs::stat;
@@ -62,6 +66,9 @@ const IN_PLACE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(10);
 /// While much happens the status is published no more often than this.
 const PUBLISH: Duration = Duration::from_millis(100);
+
+/// How often it is written on the folder that more is remembered of it.
+const MARK: Duration = Duration::from_secs(60);
 
 /// So many bytes have to fit where a session remembers things before it begins.
 const ROOM: usize = 256 * 1024;
@@ -107,6 +114,8 @@ pub(super) struct Driver<'a> {
     session: Session,
     journal: Journal<Paper>,
     bases: Bases,
+    /// When the folder was last marked.
+    marked: Option<Instant>,
     rules: nexus_agent::entry::Digest,
     host: Option<Keeper>,
     news: Arc<Notify>,
@@ -150,7 +159,13 @@ impl<'a> Driver<'a> {
             Ok(rules) => rules.fingerprint(),
             Err(error) => return Err(error.to_string()),
         };
-        let bound = journal.bond().map(|bond| [bond.alpha.into(), bond.beta.into()]);
+        // What is not from now says of what has come since that somebody removed it.
+        let is_of_now = journal.is_of_now(remembered(&spec.root).unwrap_or_default());
+        if !is_of_now {
+            let why = "it is from another time than the folder";
+            tracing::warn!(workspace = spec.name, error = why, "what a session remembered is dropped");
+        }
+        let bound = journal.bond().filter(|_| is_of_now).map(|bond| [bond.alpha.into(), bond.beta.into()]);
         // Batches of all sessions ever have different numbers: a person undoes one by its number.
         let first = u64::try_from(clock::now().as_millisecond()).unwrap_or(0) << 12;
         let session = Session::numbered(first, spec.settings.session(), journal.tree().clone(), bound);
@@ -164,6 +179,7 @@ impl<'a> Driver<'a> {
             session,
             journal,
             bases,
+            marked: None,
             rules,
             host: None,
             news: Arc::default(),
@@ -409,8 +425,7 @@ impl<'a> Driver<'a> {
                     self.journal.commit().map_err(|error| self.forgetful(&error))?;
                 }
                 Effect::Record(changes) => {
-                    let recorded = self.journal.record(changes).map_err(std::io::Error::other);
-                    recorded.and_then(|()| self.journal.commit()).map_err(|error| self.forgetful(&error))?;
+                    self.record(changes).map_err(|error| self.forgetful(&error))?;
                     self.journal.share(self.session.lasting());
                 }
                 Effect::Flushed(token) => {
@@ -420,6 +435,24 @@ impl<'a> Driver<'a> {
                 }
             }
         }
+    }
+
+    /// Writes changes down, and now and then on the folder that more is remembered of it.
+    fn record(&mut self, changes: Vec<Change>) -> std::io::Result<()> {
+        self.journal.record(changes).map_err(std::io::Error::other)?;
+        let due = self.marked.is_none_or(|at| at.elapsed() >= MARK);
+        let mark = due.then(|| remembered(&self.spec.root)).and_then(Result::ok).map(|found| {
+            let new = Nonce::random();
+            self.journal.mark(new, found);
+            new
+        });
+        self.journal.commit()?;
+        if let Some(mark) = mark {
+            self.marked = Some(Instant::now());
+            // Where that fails the folder goes on carrying the mark before, which the journal knows.
+            drop(remember(&self.spec.root, mark));
+        }
+        Ok(())
     }
 
     fn bond(&self, [alpha, beta]: [Identity; 2]) -> Bond {

@@ -8,6 +8,7 @@
 //! Every method is one step as far as other processes see. Paths are followed by nobody: see [`crate::files`].
 
 mod facts;
+mod mark;
 mod order;
 mod real;
 mod rename;
@@ -30,6 +31,8 @@ use crate::tree::Name;
 pub use facts::Facts;
 pub use facts::Kind;
 pub use facts::Owner;
+pub use mark::remember;
+pub use mark::remembered;
 pub use real::Folder;
 pub use real::Reading;
 pub use real::Writing;

@@ -23,7 +23,6 @@ use rustix::fs::Gid;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::Uid;
-use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use rustix::time::ClockId;
 
@@ -38,6 +37,7 @@ use crate::disk::Nonce;
 use crate::disk::Owner;
 use crate::disk::STAGED_MODE;
 use crate::disk::Slot;
+use crate::disk::mark;
 use crate::disk::order;
 use crate::disk::order::Order;
 use crate::disk::rename;
@@ -62,9 +62,6 @@ pub struct Folder {
     /// Content that is on its way to the disk, and what the disk said of what was waited for before it was placed.
     pending: Mutex<VecDeque<(Slot, io::Result<File>)>>,
 }
-
-/// The extended attribute of the folder that holds its nonce.
-const MARK: &str = "user.nexus.root";
 
 /// How many files may be on their way to the disk at once: each is a descriptor.
 const PENDING: usize = 32;
@@ -114,15 +111,6 @@ impl Folder {
     /// The folder's descriptor, for whoever watches it.
     pub fn root(&self) -> &Root {
         &self.root
-    }
-
-    /// What the folder was marked with.
-    fn nonce(&self) -> io::Result<Nonce> {
-        let mut nonce = Nonce::default();
-        match rustix::fs::fgetxattr(self.root.directory(), MARK, &mut nonce.0) {
-            Ok(_) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(nonce),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// As on a file system that cannot exchange.
@@ -230,15 +218,11 @@ impl Disk for Folder {
     fn identity(&self) -> io::Result<Identity> {
         let files::Identity { inode, born } = self.root.identity()?;
         let device = rustix::fs::fstat(self.root.directory())?.st_dev as u64;
-        Ok(Identity { device, inode, born, nonce: self.nonce()? })
+        Ok(Identity { device, inode, born, nonce: mark::folder(self.root.directory())?.unwrap_or_default() })
     }
 
     fn mark(&self, nonce: Nonce) -> io::Result<()> {
-        // Whoever came first has given it its nonce.
-        match rustix::fs::fsetxattr(self.root.directory(), MARK, &nonce.0, XattrFlags::CREATE) {
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        mark::claim(self.root.directory(), nonce)
     }
 
     fn now(&self) -> i64 {

@@ -85,8 +85,18 @@ pub enum Opened {
 /// One record of the log: what one commit brought. The first says in which version the rest is written.
 #[derive(Serialize, Deserialize)]
 enum Record {
-    Snapshot { version: u32, generation: u64, bond: Bond, root: Option<Item> },
-    Commit { bond: Option<Bond>, changes: Vec<Change> },
+    Snapshot {
+        version: u32,
+        generation: u64,
+        bond: Bond,
+        root: Option<Item>,
+    },
+    Commit {
+        bond: Option<Bond>,
+        changes: Vec<Change>,
+    },
+    /// An older reader of this version takes it for damage.
+    Marks([[u8; 16]; 2]),
 }
 
 /// The ancestor of a session, kept in a log.
@@ -95,10 +105,12 @@ pub struct Journal<M> {
     log: Log<M>,
     generation: u64,
     bond: Option<Bond>,
+    marks: Option<[Nonce; 2]>,
     tree: Tree,
     /// What was recorded since the last commit.
     pending: Vec<Change>,
     rebound: bool,
+    remarked: bool,
     /// The length of the snapshot in the log.
     snapshot: u64,
     /// Nobody knows what the log holds: it has to be written anew.
@@ -116,9 +128,11 @@ impl<M: Medium> Journal<M> {
             log,
             generation: 0,
             bond: None,
+            marks: None,
             tree: Tree::default(),
             pending: Vec::new(),
             rebound: false,
+            remarked: false,
             snapshot: 0,
             spoiled: true,
         };
@@ -129,6 +143,7 @@ impl<M: Medium> Journal<M> {
             Ok(()) => Opened::Whole,
             Err(why) => {
                 (journal.tree, journal.bond, journal.spoiled) = (Tree::default(), None, true);
+                journal.marks = None;
                 Opened::Dropped(why.into())
             }
         };
@@ -153,11 +168,14 @@ impl<M: Medium> Journal<M> {
         self.tree = Tree::with_root(root);
         (self.generation, self.bond, self.snapshot) = (generation, Some(bond), first.len() as u64);
         for record in rest {
-            let Record::Commit { bond, changes } = postcard::from_bytes(record).map_err(unreadable)? else {
-                return Err("it begins twice".to_owned());
-            };
-            self.bond = bond.or(self.bond);
-            self.tree.apply(&changes).map_err(|error| error.to_string())?;
+            match postcard::from_bytes(record).map_err(unreadable)? {
+                Record::Commit { bond, changes } => {
+                    self.bond = bond.or(self.bond);
+                    self.tree.apply(&changes).map_err(|error| error.to_string())?;
+                }
+                Record::Marks(marks) => self.marks = Some(marks.map(Nonce)),
+                Record::Snapshot { .. } => return Err("it begins twice".to_owned()),
+            }
         }
         self.spoiled = false;
         Ok(())
@@ -183,6 +201,19 @@ impl<M: Medium> Journal<M> {
         self.tree.share(other);
     }
 
+    /// Whether it is not from another time than the folder that was `found` to carry this mark: a journal that was put
+    /// back knows nothing of the marks the folder has got since. Where either has none, nobody can tell.
+    pub fn is_of_now(&self, found: Option<Nonce>) -> bool {
+        self.marks.zip(found).is_none_or(|(marks, found)| marks.contains(&found))
+    }
+
+    /// Marks it with `new`, which the folder is to be marked with once this is [committed](Self::commit); until then it
+    /// carries `found`.
+    pub fn mark(&mut self, new: Nonce, found: Option<Nonce>) {
+        self.marks = Some([new, found.unwrap_or(new)]);
+        self.remarked = true;
+    }
+
     /// Begins anew, with nothing in the ancestor. On the disk when this returns.
     ///
     /// # Errors
@@ -191,6 +222,7 @@ impl<M: Medium> Journal<M> {
         self.generation += 1;
         self.bond = Some(bond);
         self.tree = Tree::default();
+        self.marks = None;
         self.rewrite(bond)
     }
 
@@ -220,16 +252,19 @@ impl<M: Medium> Journal<M> {
         if self.spoiled || self.log.length() > 2 * self.snapshot + SLACK {
             return self.rewrite(bond);
         }
-        if self.pending.is_empty() && !self.rebound {
+        if self.pending.is_empty() && !self.rebound && !self.remarked {
             return Ok(());
         }
         let bond = self.rebound.then_some(bond);
         let record = encode(&Record::Commit { bond, changes: std::mem::take(&mut self.pending) });
         // Until it is known to be on the disk it may be there or not.
         self.spoiled = true;
+        if let Some(marks) = self.marks.filter(|_| self.remarked) {
+            self.log.append(&marked(marks))?;
+        }
         self.log.append(&record)?;
         self.log.sync()?;
-        (self.spoiled, self.rebound) = (false, false);
+        (self.spoiled, self.rebound, self.remarked) = (false, false, false);
         Ok(())
     }
 
@@ -239,11 +274,17 @@ impl<M: Medium> Journal<M> {
         let root = self.tree.root().cloned();
         let snapshot =
             encode(&Record::Snapshot { version: VERSION, generation: self.generation, bond, root });
-        self.log.replace([&*snapshot])?;
+        let marks = self.marks.map(marked);
+        self.log.replace([&*snapshot].into_iter().chain(marks.as_deref()))?;
         self.pending.clear();
-        (self.spoiled, self.rebound, self.snapshot) = (false, false, snapshot.len() as u64);
+        (self.spoiled, self.rebound, self.remarked) = (false, false, false);
+        self.snapshot = snapshot.len() as u64;
         Ok(())
     }
+}
+
+fn marked(marks: [Nonce; 2]) -> Vec<u8> {
+    encode(&Record::Marks(marks.map(|mark| mark.0)))
 }
 
 fn encode(record: &Record) -> Vec<u8> {

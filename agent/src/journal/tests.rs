@@ -60,6 +60,44 @@ fn what_was_committed_is_there_again() {
 }
 
 #[test]
+fn one_that_was_put_back_is_known_by_the_marks_it_does_not_have() {
+    let mark = |number: u8| Nonce([number; 16]);
+    let store = Memory::new();
+    let (mut journal, _) = Journal::open(store.clone()).unwrap();
+    journal.bind(bond(1)).unwrap();
+    assert!(journal.is_of_now(None) && journal.is_of_now(Some(mark(9))), "it was never marked");
+    let mut found = None;
+    let mut past = Vec::new();
+    for number in 1..50 {
+        journal
+            .record(vec![folder(), change(&format!("{number}"), Some(file(&"x".repeat(50_000))))])
+            .unwrap();
+        journal.mark(mark(number), found);
+        journal.commit().unwrap();
+        // A crash before the folder was marked, and one after.
+        for carried in [found, Some(mark(number))] {
+            let (again, opened) = Journal::open(store.clone()).unwrap();
+            assert_eq!((opened, again.is_of_now(carried)), (Opened::Whole, true), "{number}");
+        }
+        found = Some(mark(number));
+        let copy = Memory::new();
+        store.edit(|bytes| copy.edit(|copied| copied.clone_from(bytes)));
+        past.push(copy);
+    }
+    for old in &past[..48] {
+        assert!(!Journal::open(old.clone()).unwrap().0.is_of_now(found));
+    }
+    // Written anew as one snapshot it has them still, and begun anew it has none.
+    let (mut journal, _) = Journal::open(store.clone()).unwrap();
+    journal.spoiled = true;
+    journal.commit().unwrap();
+    let (mut journal, _) = Journal::open(store).unwrap();
+    assert!(journal.is_of_now(found) && !journal.is_of_now(Some(mark(9))));
+    journal.bind(bond(2)).unwrap();
+    assert!(journal.is_of_now(Some(mark(9))));
+}
+
+#[test]
 fn damage_and_foreign_versions_drop_all_of_it_and_the_next_bond_begins_anew() {
     let store = Memory::new();
     let (mut journal, _) = Journal::open(store.clone()).unwrap();
