@@ -398,3 +398,35 @@ fn what_files_held_is_not_written_down_while_somebody_works() {
     let written = pair.states.each_ref().map(|state| state.path().join("stamps").exists());
     assert_eq!(written, [false, false], "it costs as much as the whole tree");
 }
+
+#[test]
+fn a_folder_is_marked_once_and_another_mark_is_another_folder() {
+    let (folder, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let open = || {
+        let root = folder.path().to_owned();
+        let state = state.path().to_owned();
+        let places = Places { side: Side::Alpha, root, staging: StageAt::Inside, state };
+        Keeper::open(places, &settings(), || {}).unwrap()
+    };
+    let (first, second) = (open(), open());
+    assert_eq!(first.shared.identity, second.shared.identity);
+    assert!(first.is_in_place() && second.is_in_place());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is seen of it");
+    if first.shared.identity.nonce.is_absent() {
+        return;
+    }
+    let look = || {
+        first.shared.work(|state| {
+            let mut said = Vec::new();
+            state.replica.look(crate::look::Dirty::All, &mut (), Duration::ZERO, &mut said);
+            said
+        })
+    };
+    assert_eq!(look(), [], "nobody is attached");
+    // As if it had been removed and made again, with the inode number it had.
+    rustix::fs::setxattr(folder.path(), "user.nexus.root", &[7; 16], rustix::fs::XattrFlags::REPLACE)
+        .unwrap();
+    assert!(!first.is_in_place());
+    let said = look();
+    assert!(matches!(&said[..], [FromSide::Unavailable { .. }]), "{said:?}");
+}
