@@ -29,6 +29,7 @@ use nexus_agent::keeper::Keeper;
 use nexus_agent::keeper::OpenError;
 use nexus_agent::keeper::Places;
 use nexus_agent::log::Paper;
+use nexus_agent::memory;
 use nexus_agent::message::FromSide;
 use nexus_agent::message::ToSide;
 use nexus_agent::reconcile::Mode;
@@ -39,6 +40,7 @@ use nexus_agent::session;
 use nexus_agent::session::Effect;
 use nexus_agent::session::Session;
 use nexus_agent::tree::Change;
+use nexus_agent::tree::Item;
 use nexus_agent::wire;
 use nexus_agent::wire::ToAgent;
 use rustix::fs::stat;
@@ -425,8 +427,11 @@ impl<'a> Driver<'a> {
                     self.journal.commit().map_err(|error| self.forgetful(&error))?;
                 }
                 Effect::Record(changes) => {
+                    let count = |change: &Change| change.item.as_ref().map_or(1, Item::count);
+                    let mut entries = changes.iter().map(count).sum();
                     self.record(changes).map_err(|error| self.forgetful(&error))?;
                     self.journal.share(self.session.lasting());
+                    memory::give_back_after(&mut entries);
                 }
                 Effect::Flushed(token) => {
                     if let Some(flush) = self.flushes.remove(&token) {
