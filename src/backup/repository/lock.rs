@@ -175,6 +175,19 @@ pub(super) fn cipher(key: &MasterKey) -> Result<Aes256CtrPoly1305Aes, Trouble> {
     Ok(Aes256CtrPoly1305Aes::new(Key::from_slice(&parts)))
 }
 
+/// Encrypts as restic does: a random beginning, then the sealed text.
+pub(super) fn seal(cipher: &Aes256CtrPoly1305Aes, text: &[u8]) -> Vec<u8> {
+    let mut nonce = Nonce::default();
+    getrandom::fill(&mut nonce).expect("the kernel gives random bytes");
+    let sealed = cipher.encrypt(&nonce, text).expect("a few bytes can be encrypted");
+    [nonce.as_slice(), &sealed].concat()
+}
+
+/// What an object of a repository is called: the digest of what it holds.
+pub(super) fn name(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 async fn write(
     objects: &Objects,
     cipher: &Aes256CtrPoly1305Aes,
@@ -190,12 +203,8 @@ async fn write(
         pid: std::process::id(),
     };
     let text = serde_json::to_vec(&record).expect("a lock becomes JSON");
-    let mut nonce = Nonce::default();
-    getrandom::fill(&mut nonce).expect("the kernel gives random bytes");
-    let sealed = cipher.encrypt(&nonce, text.as_slice()).expect("a few bytes can be encrypted");
-    let bytes = Bytes::from([nonce.as_slice(), &sealed].concat());
-    let name: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    let key = format!("locks/{name}");
+    let bytes = Bytes::from(seal(cipher, &text));
+    let key = format!("locks/{}", name(&bytes));
     objects.put(&key, vec![bytes]).await?;
     Ok(key)
 }

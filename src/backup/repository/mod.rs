@@ -18,6 +18,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustic_core::BackupOptions;
@@ -40,8 +41,6 @@ use rustic_core::repofile::MasterKey;
 use rustic_core::repofile::Node;
 use rustic_core::repofile::NodeType;
 use rustic_core::repofile::SnapshotFile;
-use sha2::Digest as _;
-use sha2::Sha256;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -207,19 +206,34 @@ impl Access {
             Some(keys) => keys,
             None => Keys::random(),
         };
-        keys.master = None;
+        let master = MasterKey::new();
+        keys.master = Some(Sealed::new(master.clone()));
         self.save(&keys)?;
+        let (name, key) = key::locked(&keys.password, &master, clock::now())?;
+        let (name, key) = (format!("keys/{name}"), Bytes::from(key));
+        self.runtime.block_on(self.objects.put(&name, vec![key.clone()]))?;
         let (closed, backend) = self.closed()?;
         let mut config = ConfigOptions::default().set_version(2_u32);
         // A pack has to get through a slow line in the time one request has.
         config.set_datapack_size = "16MiB".parse().ok();
-        let credentials = Credentials::password(keys.password.reveal());
         let inner = closed
-            .init(&credentials, &KeyOptions::default(), &config)
-            .map_err(|error| self.trouble(&backend, "make a repository", &error))?;
-        keys.master = Some(Sealed::new(inner.key()));
-        self.save(&keys)?;
+            .init(&Credentials::Masterkey(master), &KeyOptions::default(), &config)
+            .map_err(|error| self.not_made(&backend, &name, &error))?;
+        // Whoever has begun to make one beside us takes keys away that open nothing; this one does.
+        if self.runtime.block_on(self.objects.size(&name))?.is_none() {
+            self.runtime.block_on(self.objects.put(&name, vec![key]))?;
+        }
         Ok(Repository { inner, backend, shown: self.objects.shown().to_owned() })
+    }
+
+    fn not_made(&self, backend: &Backend, key: &str, error: &RusticError) -> Trouble {
+        // It opens nothing. Where it stays, the next one who makes a repository takes it away.
+        let _removed = self.runtime.block_on(self.objects.delete(key));
+        let trouble = self.trouble(backend, "make a repository", error);
+        if !trouble.detail.contains("already exists") {
+            return trouble;
+        }
+        Trouble::new(Cause::Locked, trouble.doing, "another node is making one there")
     }
 
     fn closed(&self) -> Result<(rustic_core::Repository<()>, Backend), Trouble> {
@@ -369,9 +383,8 @@ impl Repository {
         for listed in self.backend.wait(objects.list("index"))? {
             let key = format!("index/{}", listed.key);
             let bytes = self.backend.wait(objects.get(&key))?;
-            let name: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
             // Each is called by its digest: this one is not what was written, and nothing can be read before it is gone.
-            if name != listed.key {
+            if lock::name(&bytes) != listed.key {
                 self.backend.wait(objects.delete(&key))?;
             }
         }
