@@ -41,8 +41,8 @@ use crate::backup::trouble::Trouble;
 
 /// So many beginnings of manifests are read at once.
 const HEADS: usize = 16;
-/// So many files are fetched before their turn.
-const AHEAD: usize = 32;
+/// So many files are fetched before their turn: most of the time of a small one is waiting for the server to begin.
+const AHEAD: usize = 128;
 /// And so many bytes of them.
 const AHEAD_BYTES: u64 = 32 << 20;
 /// Larger files are read piece by piece when their turn comes.

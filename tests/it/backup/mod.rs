@@ -5,6 +5,7 @@ mod command;
 mod faults;
 pub mod harness;
 mod kill;
+mod mirror;
 mod proxy;
 pub mod server;
 mod together;
