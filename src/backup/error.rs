@@ -159,7 +159,7 @@ impl Explain for Error {
             }
             Self::Name { .. } => Some("use a plain name without `/`, not beginning with a dot".to_owned()),
             Self::NotEmpty { .. } => {
-                Some("restore beside it with `--to NAME`, or into it with `--mode merge`".to_owned())
+                Some("restore beside it with `--to NAME`, or into it with `--mode merge` or `--mode mirror`".to_owned())
             }
             Self::Space { .. } => Some("make room where the watched directory is".to_owned()),
             Self::NoPath { .. } | Self::Folder { .. } | Self::Closing => None,

@@ -5,7 +5,7 @@
 //! `walk` (a folder), `reading` (a file that may change meanwhile), `known` (what was written last), `past` (what
 //! happened), `objects` (a destination; a bucket through `http`), `repository` (the incremental form, in restic's format),
 //! `mirror` (the other one), `opened` (a destination of either), `restore` (a folder again), `state` (the node's own),
-//! `rebuild` (a lost node's workspaces again), `inspect` (into snapshots), `discard` (snapshots and locks).
+//! `surplus` (what a folder holds besides), `rebuild` (a lost node's workspaces again), `inspect` (into snapshots), `discard` (snapshots and locks).
 
 pub mod control;
 pub mod destination;
@@ -29,6 +29,7 @@ pub mod retention;
 pub mod schedule;
 pub mod snapshot;
 pub mod state;
+pub mod surplus;
 pub mod trouble;
 pub mod walk;
 

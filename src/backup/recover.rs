@@ -2,9 +2,12 @@
 //!
 //! A folder that is not there yet is restored beside its place under a hidden name and put there in one step, so nothing
 //! ever sees half of it; what an interrupted restore has brought is used by the next one. Into a folder that is there,
-//! only what differs is written, and what that replaces is kept in the node's home.
+//! only what differs is written, and what that replaces, or removes where the folder is to be equal, is kept in the node's
+//! home.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -27,9 +30,12 @@ use super::restore::Target;
 use super::restore::Wanted;
 use super::snapshot::Reader;
 use super::snapshot::Snapshot;
+use super::surplus;
+use super::surplus::Shape;
 use super::trouble::Cause;
 use super::trouble::Trouble;
 use super::walk::Named;
+use super::walk::Selection;
 use crate::base::clock;
 use crate::base::sealed::Sealed;
 
@@ -46,12 +52,24 @@ pub struct Request {
     pub at: Option<Timestamp>,
     /// Under which name; its own when absent.
     pub to: Option<String>,
-    /// Whether the folder may be there: what differs is replaced, nothing is removed.
-    pub merge: bool,
+    /// What is to become of a folder that is there.
+    pub mode: Mode,
     /// Only these paths and what is below them; all when empty.
     pub paths: Vec<String>,
     /// Whether only the plan is wanted.
     pub dry_run: bool,
+}
+
+/// What is to become of a folder that is there and holds something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing: it is refused.
+    #[default]
+    New,
+    /// What is missing is added, what differs is replaced, nothing is removed.
+    Merge,
+    /// It becomes equal: what a backup would take of it and the snapshot does not hold goes aside as well.
+    Mirror,
 }
 
 /// What a restore does, or did.
@@ -73,7 +91,9 @@ pub struct Restored {
     pub bytes: u64,
     /// What could not be restored, and why.
     pub failed: Named,
-    /// Where what was replaced is.
+    /// Files and links that the snapshot does not hold and that are not there any more; what they were is kept.
+    pub removed: Named,
+    /// Where what was replaced or removed is.
     pub aside: Option<PathBuf>,
 }
 
@@ -180,7 +200,8 @@ impl Backups {
         let aside = self.inner().home.backup().join("replaced").join(format!("{name}-{stamp}"));
         let lock = self.lock(&opened).await?;
         let there = std::fs::symlink_metadata(&to).is_ok();
-        let job = Job { request, name, to, aside, snapshot, destination, directory, there };
+        let selection = self.inner().settings.selection.clone();
+        let job = Job { request, name, to, aside, snapshot, destination, directory, selection, there };
         let work = async { Ok(blocking(move || Ok(job.run(&opened.reader()?))).await) };
         renewing(lock, work).await??
     }
@@ -208,6 +229,17 @@ impl Backups {
     }
 }
 
+/// What a restore into a folder that is there comes to.
+#[derive(Default)]
+struct Look {
+    /// Bytes of what is written.
+    bytes: u64,
+    /// All things of the snapshot, where the folder is to be equal to it.
+    wanted: HashMap<OsString, Shape>,
+    /// Why they may not be all.
+    failure: Option<Trouble>,
+}
+
 /// A restore that is going on.
 struct Job {
     request: Request,
@@ -217,6 +249,8 @@ struct Job {
     snapshot: Snapshot,
     destination: String,
     directory: PathBuf,
+    /// What a backup takes of a folder.
+    selection: Selection,
     /// Whether the folder is there already, and its own.
     there: bool,
 }
@@ -246,7 +280,7 @@ impl Job {
     fn run<R: Reader>(self, reader: &R) -> Result<Restored, Error> {
         let there = self.there;
         let empty = std::fs::read_dir(&self.to).is_ok_and(|mut entries| entries.next().is_none());
-        if there && !empty && !self.request.merge {
+        if there && !empty && self.request.mode == Mode::New {
             return Err(Error::NotEmpty { name: self.name });
         }
         let id = self.snapshot.id.get(..8).unwrap_or_default();
@@ -265,6 +299,7 @@ impl Job {
             left: 0,
             bytes: 0,
             failed: Named::default(),
+            removed: Named::default(),
             aside: None,
         };
         if !place.exists() {
@@ -281,8 +316,13 @@ impl Job {
         }
         let disk = |error: restore::Error| failed(place)(std::io::Error::other(error.to_string()));
         let target = Target::open(place, self.aside.clone()).map_err(disk)?;
-        if let Some(free) = target.space().filter(|free| *free < self.snapshot.bytes && !self.request.merge) {
-            return Err(Error::Space { needed: self.snapshot.bytes, free });
+        let look = if there && !empty { Some(self.look(reader, &target)?) } else { None };
+        let needed = look.as_ref().map_or(self.snapshot.bytes, |look| look.bytes);
+        if let Some(free) = target.space().filter(|free| *free < needed) {
+            return Err(Error::Space { needed, free });
+        }
+        if let Some(look) = look.filter(|_| self.request.mode == Mode::Mirror) {
+            self.make_room(look, &target, &mut done)?;
         }
         let mut full = false;
         if !self.request.dry_run {
@@ -305,27 +345,76 @@ impl Job {
         if !there {
             std::fs::rename(&hidden, &self.to).map_err(failed(&self.to))?;
         }
-        done.aside = (done.replaced > 0).then_some(self.aside);
+        done.aside = (done.replaced + done.removed.total > 0).then_some(self.aside);
         Ok(done)
+    }
+
+    /// Goes through the snapshot without reading any content: what is to be written into a folder that is there, and
+    /// what it is to hold in the end.
+    fn look<R: Reader>(&self, reader: &R, target: &Target) -> Result<Look, Error> {
+        let mut look = Look::default();
+        reader.entries(&self.snapshot, &|_| false, &mut |entry| match entry {
+            Ok((wanted, _)) => {
+                let action = target.look(&wanted).map(|(_, action)| action);
+                let written = matches!(action, Ok(Action::Add | Action::Replace | Action::InTheWay));
+                if written && self.chosen(&wanted) {
+                    look.bytes = look.bytes.saturating_add(size(&wanted));
+                }
+                if let (Mode::Mirror, Some(shape)) = (self.request.mode, Shape::of(&wanted)) {
+                    look.wanted.insert(wanted.path, shape);
+                }
+            }
+            Err(trouble) => look.failure = look.failure.take().or(Some(trouble)),
+        })?;
+        Ok(look)
+    }
+
+    /// Sets aside what the folder holds and the snapshot does not.
+    fn make_room(&self, look: Look, target: &Target, done: &mut Restored) -> Result<(), Error> {
+        if let Some(trouble) = look.failure {
+            // What is not listed may be in it all the same.
+            done.failed
+                .add("", format!("nothing was removed, because not all of the snapshot is known: {trouble}"));
+            return Ok(());
+        }
+        let found = surplus::found(&self.to, &self.selection).map_err(|error| Error::Folder {
+            path: self.to.clone(),
+            source: std::io::Error::other(error.to_string()),
+        })?;
+        for (path, shape) in surplus::surplus(found, &look.wanted) {
+            if !surplus::is_below(path.as_bytes(), &self.request.paths) {
+                continue;
+            }
+            let gone = if self.request.dry_run { Ok(true) } else { target.set_aside(&path) };
+            match gone {
+                Ok(true) if shape != Shape::Directory => done.removed.add(&path.to_string(), ""),
+                Ok(_) => {}
+                Err(error) => done.failed.add(&path.to_string(), error.to_string()),
+            }
+        }
+        Ok(())
     }
 
     fn chosen(&self, wanted: &Wanted) -> bool {
         let path = wanted.path.as_bytes();
-        let one = |chosen: &String| {
+        // What leads to it is needed too.
+        let above = |chosen: &String| {
             let chosen = chosen.trim_matches('/').as_bytes();
-            let below = path.strip_prefix(chosen).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
-            // What leads to it is needed too.
-            let above = chosen.strip_prefix(path).is_some_and(|rest| rest.first() == Some(&b'/'));
-            below || (above && wanted.kind == Kind::Directory)
+            chosen.strip_prefix(path).is_some_and(|rest| rest.first() == Some(&b'/'))
         };
-        self.request.paths.is_empty() || self.request.paths.iter().any(one)
+        let leads = wanted.kind == Kind::Directory && self.request.paths.iter().any(above);
+        leads || surplus::is_below(path, &self.request.paths)
+    }
+
+    fn only_asked_to_be_equal(&self) -> bool {
+        self.request.dry_run && self.request.mode == Mode::Mirror
     }
 
     fn count<C>(&self, entry: Result<(Wanted, C), Trouble>, done: &mut Restored) {
         match entry {
             Ok((wanted, _)) if self.chosen(&wanted) => {
                 done.added += 1;
-                done.bytes += size(&wanted);
+                done.bytes = done.bytes.saturating_add(size(&wanted));
             }
             Ok(_) => {}
             Err(trouble) => done.failed.add("", trouble.to_string()),
@@ -350,6 +439,14 @@ impl Job {
         let shown = wanted.path.to_string_lossy().into_owned();
         let (path, action) = match target.look(&wanted) {
             Ok(looked) => looked,
+            // The file that is there in place of its directory will have been set aside.
+            Err(restore::Error::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::NotADirectory && self.only_asked_to_be_equal() =>
+            {
+                done.added += 1;
+                done.bytes = done.bytes.saturating_add(size(&wanted));
+                return;
+            }
             Err(error) => return done.failed.add(&shown, error.to_string()),
         };
         match action {
@@ -365,6 +462,8 @@ impl Job {
                 }
                 return;
             }
+            // Where the folder is to be equal it will have been set aside.
+            Action::InTheWay if self.only_asked_to_be_equal() => {}
             Action::InTheWay => {
                 return done.failed.add(&shown, "something of another kind is there, and stays");
             }
@@ -387,7 +486,7 @@ impl Job {
             Action::Replace => done.replaced += 1,
             _ => done.added += 1,
         }
-        done.bytes += size(&wanted);
+        done.bytes = done.bytes.saturating_add(size(&wanted));
     }
 }
 

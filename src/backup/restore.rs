@@ -277,6 +277,41 @@ impl Target {
         done
     }
 
+    /// Moves a file or a link aside, and removes a directory that is empty; whether it is gone.
+    ///
+    /// # Errors
+    /// When it is still there and should not be.
+    pub fn set_aside(&self, path: &RelPath) -> Result<bool, Error> {
+        let parent = self.parent(path)?;
+        let look = || {
+            rustix::fs::statat(&parent, path.name(), AtFlags::SYMLINK_NOFOLLOW).map_err(failed("cannot look"))
+        };
+        let before = look()?;
+        if FileType::from_raw_mode(before.st_mode) == FileType::Directory {
+            return match rustix::fs::unlinkat(&parent, path.name(), AtFlags::REMOVEDIR) {
+                Ok(()) => Ok(true),
+                // What no backup takes is in it, and stays.
+                Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST) => Ok(false),
+                Err(error) => Err(failed("cannot remove a directory")(error)),
+            };
+        }
+        let to = self.aside.join(path.as_path());
+        let io = |source| Error::Io { doing: "cannot keep aside what is there", source };
+        std::fs::create_dir_all(to.parent().unwrap_or(&self.aside)).map_err(io)?;
+        if rustix::fs::renameat(&parent, path.name(), rustix::fs::CWD, &to).is_ok() {
+            return Ok(true);
+        }
+        // The node's home is on another disk.
+        self.keep(&parent, path, Action::Replace)?;
+        let after = look()?;
+        let state = |stat: &Stat| (stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+        if state(&before) != state(&after) {
+            return Err(io(io::Error::other("it was written to meanwhile")));
+        }
+        rustix::fs::unlinkat(&parent, path.name(), AtFlags::empty()).map_err(failed("cannot remove it"))?;
+        Ok(true)
+    }
+
     /// Copies aside what is about to be replaced.
     fn keep(&self, parent: &OwnedFd, path: &RelPath, action: Action) -> Result<(), Error> {
         if action != Action::Replace {

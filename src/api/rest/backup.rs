@@ -92,7 +92,11 @@ pub async fn restore(
         snapshot: request.snapshot,
         at,
         to: request.to,
-        merge: request.merge,
+        mode: match request.mode {
+            None => recover::Mode::New,
+            Some(wire_backup::RestoreMode::Merge) => recover::Mode::Merge,
+            Some(wire_backup::RestoreMode::Mirror) => recover::Mode::Mirror,
+        },
         paths: request.paths,
         dry_run,
     });
@@ -107,6 +111,8 @@ pub async fn restore(
         replaced: done.replaced,
         unchanged: done.left,
         bytes: done.bytes,
+        removed_total: done.removed.total,
+        removed: done.removed.listed.into_iter().map(|(path, _)| path).collect(),
         failed_total: done.failed.total,
         failed,
         kept_aside: done.aside.map(|path| path.display().to_string()),

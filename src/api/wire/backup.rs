@@ -181,6 +181,16 @@ pub struct Snapshot {
     pub bytes: u64,
 }
 
+/// What becomes of a folder that is there. What is replaced or removed is kept aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RestoreMode {
+    /// Adds and updates, removes nothing.
+    Merge,
+    /// Makes it equal: what the snapshot does not hold goes, but for what no backup takes.
+    Mirror,
+}
+
 /// Asks for a workspace back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -199,9 +209,9 @@ pub struct RestoreBackup {
     /// Under another folder name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// Into a folder that is there: adds and updates, removes nothing, keeps aside what it replaces.
-    #[serde(default)]
-    pub merge: bool,
+    /// What to do with a folder that is there and holds something; refused when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<RestoreMode>,
     /// Only these paths.
     #[serde(default)]
     pub paths: Vec<String>,
@@ -414,6 +424,10 @@ pub struct Restored {
     pub unchanged: u64,
     /// Bytes of the files written.
     pub bytes: u64,
+    /// Files and links that the snapshot does not hold: how many go, or would.
+    pub removed_total: u64,
+    /// The first of them.
+    pub removed: Vec<String>,
     /// Things that could not be restored.
     pub failed_total: u64,
     /// The first of them.

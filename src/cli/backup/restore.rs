@@ -33,8 +33,9 @@ pub struct RestoreArguments {
     /// Under another name
     #[arg(long, value_name = "NAME")]
     to: Option<String>,
-    /// What to do with a folder that is there: merge adds and updates, and removes nothing
-    #[arg(long, value_parser = ["merge"])]
+    /// What to do with a folder that is there: merge adds and updates, mirror also takes out what the snapshot does not
+    /// hold; both keep what was there aside
+    #[arg(long, value_parser = ["merge", "mirror"])]
     mode: Option<String>,
     /// Only show the plan
     #[arg(long)]
@@ -69,7 +70,10 @@ pub(super) async fn restore(context: &mut Context, arguments: RestoreArguments) 
         snapshot: arguments.snapshot,
         point_in_time: arguments.point_in_time,
         to: arguments.to,
-        merge: arguments.mode.is_some(),
+        mode: arguments.mode.as_deref().map(|mode| match mode {
+            "mirror" => wire_backup::RestoreMode::Mirror,
+            _ => wire_backup::RestoreMode::Merge,
+        }),
         paths: arguments.paths,
         dry_run: true,
     };
@@ -81,10 +85,12 @@ pub(super) async fn restore(context: &mut Context, arguments: RestoreArguments) 
             if context.screen.json {
                 context.screen.value(&plan)?;
             } else {
+                removed(&plan).iter().try_for_each(|line| context.screen.line(line))?;
                 context.screen.line(&sentence(&plan, "would be"))?;
             }
             return Ok(ExitCode::SUCCESS);
         }
+        removed(&plan).iter().for_each(|line| context.screen.say(line));
         ask(context, &sentence(&plan, "would be"))?;
         // What was shown is what is restored, whatever has been backed up since.
         request.destination = Some(plan.snapshot.destination.clone());
@@ -97,7 +103,7 @@ pub(super) async fn restore(context: &mut Context, arguments: RestoreArguments) 
     } else {
         context.screen.say(&sentence(&done, "were"));
         if let Some(aside) = &done.kept_aside {
-            context.screen.say(&format!("what was replaced is in {aside}"));
+            context.screen.say(&format!("what was replaced or removed is in {aside}"));
         }
         for note in &done.failed {
             context.screen.line(&format!("failed: {} ({})", note.path, note.text))?;
@@ -110,12 +116,21 @@ pub(super) async fn restore(context: &mut Context, arguments: RestoreArguments) 
         .hint("another destination or an older snapshot may have them: see `nexus backup list`"))
 }
 
+/// What goes, one line for each of the first.
+fn removed(plan: &wire_backup::Restored) -> Vec<String> {
+    let mut lines: Vec<String> = plan.removed.iter().map(|path| format!("remove: {path}")).collect();
+    let more = plan.removed_total.saturating_sub(plan.removed.len() as u64);
+    lines.extend((more > 0).then(|| format!("remove: and {more} more")));
+    lines
+}
+
 fn sentence(done: &wire_backup::Restored, verb: &str) -> String {
     format!(
-        "{} things {verb} added and {} replaced ({}), {} are the same; in {}, from snapshot {} of {} at `{}`",
+        "{} things {verb} added, {} replaced ({}) and {} removed, {} are the same; in {}, from snapshot {} of {} at `{}`",
         done.added,
         done.replaced,
         bytes(done.bytes),
+        done.removed_total,
         done.unchanged,
         done.to,
         short(&done.snapshot.id),

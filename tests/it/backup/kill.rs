@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
+use nexus::backup::recover::Mode;
 use nexus::backup::recover::Request;
 use tempfile::TempDir;
 
@@ -34,7 +35,8 @@ fn node(root: &Path, endpoint: &str) -> Node {
 }
 
 fn back(merge: bool) -> Request {
-    Request { folder: "shop".to_owned(), to: Some("back".to_owned()), merge, ..Request::default() }
+    let mode = if merge { Mode::Merge } else { Mode::New };
+    Request { folder: "shop".to_owned(), to: Some("back".to_owned()), mode, ..Request::default() }
 }
 
 /// The process that is killed: this test, told by its environment what to do. Without that it does nothing.

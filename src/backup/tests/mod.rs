@@ -1,5 +1,7 @@
 //! Whole runs at destinations that are folders: what is saved, what is passed over, and what that rests on.
 
+mod hostile;
+
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -197,7 +199,7 @@ async fn a_mirror_is_run_passed_over_restored_and_proved_like_any_other() {
     assert!(matches!(bench.backups.recovery("there").await, Err(Error::Mirror { .. })));
     // Over what is there already nothing is fetched, and what is damaged is found.
     remove(&bench.at("there/files/node1/shop/src/a.js"));
-    let merge = recover::Request { merge: true, ..request("shop", None, false) };
+    let merge = recover::Request { mode: recover::Mode::Merge, ..request("shop", None, false) };
     let merged = bench.backups.restore(merge).await.unwrap();
     assert_eq!((merged.left, merged.added, merged.failed.total), (3, 0, 0));
     let found = bench.backups.verify("there", false).await.unwrap();
@@ -265,6 +267,72 @@ async fn a_mirror_is_looked_into_compared_and_forgotten_like_any_other() {
     assert!(matches!(backups.adopt("there", password).await, Err(Error::Mirror { .. })));
     assert!(matches!(backups.repair("there").await, Err(Error::Mirror { .. })));
     assert!(matches!(backups.unlock("there", true, false).await, Err(Error::Mirror { .. })));
+}
+
+async fn makes_equal(form: &str) {
+    let bench = bench(form);
+    let write = |path: &str, text: &str| {
+        std::fs::create_dir_all(bench.at(path).parent().unwrap()).unwrap();
+        std::fs::write(bench.at(path), text).unwrap();
+    };
+    write("shop/config", "a file");
+    write("shop/data/one", "in a directory");
+    bench.run().await;
+    let before = picture(&bench.at("shop"));
+    std::fs::write(bench.at("shop/README"), "changed").unwrap();
+    write("shop/new/deep/a", "new");
+    std::os::unix::fs::symlink("README", bench.at("shop/link")).unwrap();
+    // What no backup takes is none of its business.
+    write("shop/node_modules/x.js", "x");
+    write("shop/kept/node_modules/y.js", "y");
+    write("shop/kept/z", "z");
+    // A directory where a file was, and the other way round.
+    remove(&bench.at("shop/config"));
+    write("shop/config/x", "x");
+    std::fs::remove_dir_all(bench.at("shop/data")).unwrap();
+    write("shop/data", "a file now");
+    let changed = picture(&bench.at("shop"));
+    let request = |dry_run: bool, paths: &[&str]| recover::Request {
+        folder: "shop".to_owned(),
+        mode: recover::Mode::Mirror,
+        paths: paths.iter().map(ToString::to_string).collect(),
+        dry_run,
+        ..recover::Request::default()
+    };
+    let names = |named: &walk::Named| {
+        let mut names: Vec<_> = named.listed.iter().map(|(path, _)| path.clone()).collect();
+        names.sort();
+        names
+    };
+    let all = ["config/x", "data", "kept/z", "link", "new/deep/a"];
+    let plan = bench.backups.restore(request(true, &[])).await.unwrap();
+    assert_eq!((names(&plan.removed), plan.failed.total), (all.map(str::to_owned).to_vec(), 0), "{plan:?}");
+    assert_eq!(picture(&bench.at("shop")), changed, "it was only asked");
+    let part = bench.backups.restore(request(false, &["new", "src"])).await.unwrap();
+    assert_eq!(names(&part.removed), ["new/deep/a"]);
+    assert_eq!(std::fs::read_to_string(part.aside.unwrap().join("new/deep/a")).unwrap(), "new");
+    let done = bench.backups.restore(request(false, &[])).await.unwrap();
+    assert_eq!(
+        (names(&done.removed), done.failed.total),
+        (all[..4].iter().map(ToString::to_string).collect(), 0)
+    );
+    let aside = done.aside.unwrap();
+    for (path, text) in [("config/x", "x"), ("data", "a file now"), ("kept/z", "z"), ("README", "changed")] {
+        assert_eq!(std::fs::read_to_string(aside.join(path)).unwrap(), text, "{path}");
+    }
+    assert_eq!(std::fs::read_link(aside.join("link")).unwrap(), Path::new("README"));
+    assert!(bench.at("shop/node_modules/x.js").exists());
+    assert!(bench.at("shop/kept/node_modules/y.js").exists());
+    std::fs::remove_dir_all(bench.at("shop/kept")).unwrap();
+    let contents =
+        |lines: Vec<String>| lines.into_iter().filter(|line| !line.ends_with(' ')).collect::<Vec<_>>();
+    assert_eq!(contents(picture(&bench.at("shop"))), contents(before), "all but the times of directories");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_becomes_equal_to_a_snapshot_and_what_goes_is_kept() {
+    makes_equal("incremental").await;
+    makes_equal("mirror").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
