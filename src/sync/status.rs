@@ -52,9 +52,9 @@ pub struct Status {
     pub session: Option<session::Status>,
     /// What a person should know of how changes are noticed, and what to do about it.
     pub warnings: Vec<String>,
-    /// Entries in the folder.
+    /// Files and links in the folder that belong in the container.
     pub files_total: u64,
-    /// Entries of them known to be in the container.
+    /// Those of them known to be there.
     pub files_synced: u64,
     /// Files that are not carried: unreadable ones, sockets, links out of the folder, ones a side refused.
     pub skipped: Vec<Skipped>,
@@ -73,8 +73,8 @@ impl Status {
             return false;
         }
         let host = session.side(Side::Alpha);
-        self.files_total = host.holds.entries.saturating_sub(1);
-        self.files_synced = session.agreed.entries.saturating_sub(1).min(self.files_total);
+        self.files_total = host.files;
+        self.files_synced = session.agreed_files.min(self.files_total);
         let problems = Side::BOTH.into_iter().flat_map(|side| {
             let told = session.side(side).problems.iter();
             told.map(move |(path, why)| (path.as_ref(), format!("{side}: {why}")))

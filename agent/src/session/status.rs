@@ -33,6 +33,8 @@ pub struct Status {
     pub halt: Option<Halt>,
     /// What both sides last agreed on.
     pub agreed: Amount,
+    /// The files and links in that.
+    pub agreed_files: u64,
     /// What neither side may be given without a decision.
     pub conflicts: Vec<Dispute>,
     /// What waits for a yes.
@@ -204,6 +206,7 @@ impl Session {
             undecided: self.stale,
             halt: self.halt,
             agreed: Amount::of(self.ancestor.root()),
+            agreed_files: self.ancestor.root().map_or(0, Item::files),
             conflicts: self.conflicts.iter().map(dispute).collect(),
             holds: self.holds.clone(),
             deferred: self.deferred.iter().map(|(path, deferred)| (path.clone(), deferred.clone())).collect(),
