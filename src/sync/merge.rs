@@ -22,7 +22,7 @@ pub enum Unmerged {
 /// What `host` and `container` make of `ancestor` together.
 ///
 /// # Errors
-/// See [`Unmerged`].
+/// Where one of them is no text, or the two edits clash.
 pub fn merge(ancestor: &[u8], host: &[u8], container: &[u8]) -> Result<String, Unmerged> {
     let ancestor = text(ancestor).ok_or(Unmerged::NoText("what both last agreed on"))?;
     let host = text(host).ok_or(Unmerged::NoText("the version of the host"))?;
