@@ -29,7 +29,6 @@ use rustic_core::Credentials;
 use rustic_core::IndexedFullStatus;
 use rustic_core::IndexedIdsStatus;
 use rustic_core::KeyOptions;
-use rustic_core::LsOptions;
 use rustic_core::OpenStatus;
 use rustic_core::RepairIndexOptions;
 use rustic_core::RepositoryBackends;
@@ -473,15 +472,25 @@ impl super::snapshot::Reader for Reader {
             .inner
             .node_from_snapshot_path(&path, |_| true)
             .map_err(|error| self.trouble("open a snapshot of", &error))?;
-        let mut options = LsOptions::default();
-        options.recursive = true;
-        let nodes =
-            self.inner.ls(&root, &options).map_err(|error| self.trouble("list a snapshot of", &error))?;
-        for node in nodes {
-            each(match node {
-                Ok((path, node)) => Ok((wanted(&path, &node), Content(node))),
-                Err(error) => Err(self.trouble("list a snapshot of", &error)),
-            });
+        // The library's own walk gives whatever follows a directory that cannot be read a path inside of that directory.
+        let tree = |id| self.inner.get_tree(&id).map_err(|error| self.trouble("list a snapshot of", &error));
+        let nodes = match root.subtree {
+            Some(id) => tree(id)?.nodes,
+            None => vec![root.clone()],
+        };
+        let mut open = vec![(PathBuf::new(), nodes.into_iter())];
+        while let Some((directory, nodes)) = open.last_mut() {
+            let Some(node) = nodes.next() else {
+                open.pop();
+                continue;
+            };
+            let (path, subtree) = (directory.join(node.name()), node.subtree);
+            each(Ok((wanted(&path, &node), Content(node))));
+            match subtree.map(tree) {
+                Some(Ok(tree)) => open.push((path, tree.nodes.into_iter())),
+                Some(Err(trouble)) => each(Err(trouble)),
+                None => {}
+            }
         }
         Ok(wanted(Path::new(""), &root))
     }
