@@ -67,7 +67,8 @@ impl World {
             ca_bundle: None,
             build_ca_bundle: None,
             mapping: nexus::engine::mounts::Mapping::Same,
-            network_range: Subnet::parse("10.213.0.0/16").unwrap(),
+            // For measurements (RFC 2544): no network of this machine is in it, whatever else runs here.
+            network_range: Subnet::parse("198.18.0.0/16").unwrap(),
             registry: false,
             images: self.directory.path().join("images"),
             agent: self.directory.path().join("agent"),
@@ -279,7 +280,7 @@ async fn a_container_the_engine_has_lost_track_of_is_made_anew() {
 #[tokio::test]
 async fn addresses_that_somebody_hidden_has_are_left_to_them() {
     let mut world = World::new().await;
-    for hidden in ["10.213.0.0/26", "10.213.0.64/26"] {
+    for hidden in ["198.18.0.0/26", "198.18.0.64/26"] {
         world.engine.hide(hidden);
     }
     world.start();
@@ -287,7 +288,7 @@ async fn addresses_that_somebody_hidden_has_are_left_to_them() {
     world.wait_for_running(&["a"]).await;
     let label = Labels::from([("nexus.node".to_owned(), world.node.to_string())]);
     let networks = world.engine.networks(&label).await.unwrap();
-    assert_eq!(networks[0].subnets, ["10.213.0.128/26"]);
+    assert_eq!(networks[0].subnets, ["198.18.0.128/26"]);
 }
 
 /// However making it anew is cut short, it comes to be.
