@@ -239,6 +239,11 @@ impl Wishes {
         self.wish(|answer| Wish::Trace(path, answer)).await
     }
 
+    /// Whether the session has not ended for good.
+    pub fn are_heard(&self) -> bool {
+        !self.0.is_closed()
+    }
+
     async fn wish<T>(&self, wish: impl FnOnce(oneshot::Sender<T>) -> Wish) -> Result<T, SessionError> {
         let (done, answer) = oneshot::channel();
         self.0.try_send(wish(done)).map_err(|error| match error {

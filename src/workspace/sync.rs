@@ -23,10 +23,13 @@ use crate::base::clock;
 use crate::base::ids::WorkspaceId;
 use crate::model::workspace::State;
 use crate::sync;
+use crate::sync::SessionError;
 use crate::sync::Traced;
 
 /// How long a flush may take.
 const FLUSH: Duration = Duration::from_secs(60);
+/// How long there may be no session between one and the next: other settings begin another.
+const BETWEEN: Duration = Duration::from_secs(5);
 /// How long a side may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -38,6 +41,12 @@ pub struct Session {
     /// How it goes by.
     pub settings: sync::Settings,
     pub(super) wishes: sync::Wishes,
+}
+
+impl Session {
+    fn is(&self, other: &Self) -> bool {
+        self.status.same_channel(&other.status)
+    }
 }
 
 /// The sessions there are, by workspace.
@@ -126,8 +135,19 @@ impl Workspaces {
     /// # Errors
     /// As [`session`](Self::session); also when they are not equal in time, with the reason.
     pub async fn flush(&self, key: &str) -> Result<Arc<View>, Error> {
-        let (view, session) = self.session(key)?;
-        match tokio::time::timeout(FLUSH, session.wishes.flush()).await {
+        let (view, mut session) = self.session(key)?;
+        let flushed = async {
+            loop {
+                match session.wishes.flush().await {
+                    Err(SessionError::Ended) => match self.after(&view.id, &session).await {
+                        Some(next) => session = next,
+                        None => return Err(SessionError::Ended),
+                    },
+                    done => return done,
+                }
+            }
+        };
+        match tokio::time::timeout(FLUSH, flushed).await {
             Ok(done) => done?,
             Err(_elapsed) => {
                 let reason = unequal(&session.status.borrow());
@@ -135,6 +155,16 @@ impl Workspaces {
             }
         }
         Ok(view)
+    }
+
+    /// The session that goes on for one that has ended: the same, begun again, or the next.
+    async fn after(&self, id: &WorkspaceId, ended: &Session) -> Option<Session> {
+        let mut sessions = self.sessions();
+        let next = sessions.wait_for(|sessions| {
+            sessions.get(id).is_some_and(|session| session.wishes.are_heard() || !session.is(ended))
+        });
+        let next = tokio::time::timeout(BETWEEN, next).await.ok()?.ok()?;
+        next.get(id).cloned()
     }
 
     /// Stops making changes, or goes on.
