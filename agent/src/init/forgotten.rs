@@ -7,6 +7,8 @@
 //! container's network away once it counts it as ended, and never before. So an init that had a network and has none
 //! ends, and the engine's next start finds nothing in its way.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -46,12 +48,19 @@ pub async fn forgotten() {
     let mut network = Network::default();
     loop {
         // What cannot be read is not known to be away.
-        let connected = std::fs::read_to_string("/proc/net/dev").map_or(true, |table| is_connected(&table));
+        let connected = read().map_or(true, |table| is_connected(&table));
         if network.observe(connected, Instant::now()) {
             return;
         }
         tokio::time::sleep(PERIOD).await;
     }
+}
+
+/// The kernel's table of interfaces, in one piece where it is as short as it usually is.
+fn read() -> std::io::Result<String> {
+    let mut table = String::with_capacity(4096);
+    File::open("/proc/net/dev")?.read_to_string(&mut table)?;
+    Ok(table)
 }
 
 /// Whether an interface other than the loopback has ever carried a byte: the kernel puts tunnels that nobody uses into

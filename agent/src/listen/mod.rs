@@ -1,4 +1,11 @@
-//! Which TCP ports are listened on in this network namespace, read from `/proc/net/tcp` and `/proc/net/tcp6`.
+//! Which TCP ports are listened on in this network namespace.
+//!
+//! The kernel is asked for the listeners alone. Its tables in `/proc` tell of every socket, and to print one it goes
+//! through all of the machine's hash table of connections: milliseconds on a machine with much memory, in every
+//! container. They are read where it does not answer.
+
+mod diag;
+mod procfs;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -13,48 +20,16 @@ use crate::report::Listener;
 
 /// The engine's own name server, in every container on a network of its own.
 const ENGINE_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
-/// The kernel's number for a socket that listens.
-const LISTEN: &str = "0A";
 
 /// Every listener there is, but for the engine's.
 pub fn observe() -> BTreeSet<Listener> {
-    let mut found = BTreeSet::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        // A namespace without IPv6 has no second table.
-        let text = std::fs::read_to_string(table).unwrap_or_default();
-        found.extend(parse(&text));
-    }
-    found
+    let sockets = diag::listening().unwrap_or_else(|_| procfs::listening());
+    sockets.into_iter().filter(|socket| socket.ip() != ENGINE_DNS).map(Listener::from).collect()
 }
 
-/// Reads one table.
-pub fn parse(text: &str) -> impl Iterator<Item = Listener> {
-    text.lines().skip(1).filter_map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let (local, _, state) = (fields.next()?, fields.next()?, fields.next()?);
-        if state != LISTEN {
-            return None;
-        }
-        let (address, port) = local.split_once(':')?;
-        let address = parse_address(address)?;
-        let port = u16::from_str_radix(port, 16).ok()?;
-        (address != ENGINE_DNS).then(|| Listener { port, address, loopback: address.is_loopback() })
-    })
-}
-
-/// The kernel prints 32-bit words in the machine's own byte order.
-fn parse_address(text: &str) -> Option<IpAddr> {
-    let word = |at: usize| u32::from_str_radix(text.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
-    match text.len() {
-        8 => Some(IpAddr::V4(word(0)?.into())),
-        32 => {
-            let mut bytes = [0; 16];
-            for part in 0..4 {
-                bytes[part * 4..part * 4 + 4].copy_from_slice(&word(part * 8)?);
-            }
-            Some(Ipv6Addr::from(bytes).to_canonical())
-        }
-        _ => None,
+impl From<SocketAddr> for Listener {
+    fn from(socket: SocketAddr) -> Self {
+        Self { port: socket.port(), address: socket.ip(), loopback: socket.ip().is_loopback() }
     }
 }
 
@@ -112,34 +87,8 @@ pub async fn accepts(listener: &Listener) -> bool {
 mod tests {
     use super::*;
 
-    const TCP: &str = "\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0B00007F:A2B1 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 100 1 0
-   1: 0100007F:0BB8 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 101 1 0
-   2: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 102 1 0
-   3: 020012AC:1F90 010012AC:D2A4 01 00000000:00000000 00:00000000 00000000  1000        0 103 1 0
-";
-    const TCP6: &str = "\
-  sl  local_address                         remote_address                        st
-   0: 00000000000000000000000000000000:1435 00000000000000000000000000000000:0000 0A 0 0
-   1: 00000000000000000000000001000000:0FA0 00000000000000000000000000000000:0000 0A 0 0
-   2: 0000000000000000FFFF00000100007F:0FA1 00000000000000000000000000000000:0000 0A 0 0
-";
-
     fn listener(address: &str, port: u16) -> Listener {
-        let address: IpAddr = address.parse().unwrap();
-        Listener { port, address, loopback: address.is_loopback() }
-    }
-
-    #[test]
-    fn listeners_are_read_and_the_engines_own_left_out() {
-        let found: Vec<_> = parse(TCP).collect();
-        assert_eq!(found, [listener("127.0.0.1", 3000), listener("0.0.0.0", 8080)]);
-        let found: Vec<_> = parse(TCP6).collect();
-        assert_eq!(found, [listener("::", 5173), listener("::1", 4000), listener("127.0.0.1", 4001)]);
-        for junk in ["", "head\n", "head\n 0: x:y z 0A\n", "head\n 0: 00000000 00000000:0000 0A\n"] {
-            assert_eq!(parse(junk).count(), 0);
-        }
+        Listener::from(SocketAddr::new(address.parse().unwrap(), port))
     }
 
     #[test]
@@ -182,5 +131,23 @@ Main:
         let found = observe().into_iter().find(|listener| listener.port == port).unwrap();
         assert!(found.loopback);
         assert!(accepts(&found).await);
+    }
+
+    #[tokio::test]
+    async fn both_ways_to_ask_the_kernel_agree() {
+        let mut sockets = Vec::new();
+        for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0", "[::ffff:127.0.0.1]:0"] {
+            sockets.push(tokio::net::TcpListener::bind(address).await.unwrap());
+        }
+        let connection = tokio::net::TcpStream::connect(sockets[0].local_addr().unwrap()).await.unwrap();
+        let (asked, read) = (diag::listening().unwrap(), procfs::listening());
+        for socket in &sockets {
+            let address = socket.local_addr().unwrap();
+            let canonical = SocketAddr::new(address.ip().to_canonical(), address.port());
+            assert!(asked.contains(&canonical), "{canonical} in {asked:?}");
+            assert!(read.contains(&canonical), "{canonical} in {read:?}");
+        }
+        let connected = connection.local_addr().unwrap();
+        assert!(!asked.contains(&connected) && !read.contains(&connected), "it does not listen");
     }
 }
