@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use crate::path::RelPath;
 use crate::tree::Name;
@@ -96,7 +95,7 @@ impl Part {
             (Self::Listing, _) => {}
             (_, Self::Listing) => *self = Self::Listing,
             (Self::Names(names), Self::Names(others)) => {
-                names.extend(others.iter().map(Arc::clone));
+                names.extend(others.iter().cloned());
                 if names.len() > NAMES_MAX {
                     *self = Self::Listing;
                 }

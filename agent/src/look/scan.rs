@@ -6,7 +6,6 @@ use std::hash::DefaultHasher;
 use std::hash::Hash as _;
 use std::hash::Hasher as _;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::At;
@@ -170,7 +169,9 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
                 Err(error) => self.trouble(&path, &error),
             };
             self.compare(&path, old.as_ref(), new.as_ref());
-            changes.push(Change { path: Some(path), item: new });
+            if !is_same(old.as_ref(), new.as_ref()) {
+                changes.push(Change { path: Some(path), item: new });
+            }
         }
         self.put(&changes);
         Ok(())
@@ -197,7 +198,7 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
         if self.read_rules(path, &listing) || self.is_environment(path, &listing) {
             return self.below(directory);
         }
-        let there: BTreeSet<_> = listing.iter().map(|(name, _)| Arc::clone(name)).collect();
+        let there: BTreeSet<_> = listing.iter().map(|(name, _)| name.clone()).collect();
         let gone = held.iter().map(|(name, _)| name).filter(|name| !there.contains(*name));
         let mut changes: Vec<_> = Vec::new();
         for name in gone {
@@ -214,7 +215,9 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
             }
             let new = self.child(&path, facts, old)?;
             self.compare(&path, old, new.as_ref());
-            changes.push(Change { path: Some(path), item: new });
+            if !is_same(old, new.as_ref()) {
+                changes.push(Change { path: Some(path), item: new });
+            }
         }
         self.put(&changes);
         Ok(())
@@ -285,6 +288,9 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
 
     /// What is put is at or below a directory that is in the tree.
     fn put(&mut self, changes: &[Change]) {
+        if changes.is_empty() {
+            return;
+        }
         self.look.tree.apply(changes).expect("only what is in a directory of the tree is looked at");
     }
 
@@ -357,7 +363,7 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
             }
         }
         // What is as it was stays the very same in memory.
-        match old.filter(|old| is_same(old, &children)) {
+        match old.filter(|old| holds_same(old, &children)) {
             Some(old) => Ok(Item::Directory(old.clone())),
             None => Ok(Item::Directory(Directory::from_children(children))),
         }
@@ -484,14 +490,21 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
 }
 
 /// Whether a directory holds exactly these children, stamps included.
-fn is_same(directory: &Directory, children: &[(Name, Item)]) -> bool {
-    let same = |old: &Item, new: &Item| match (old, new) {
-        (Item::Directory(old), Item::Directory(new)) => old.is_same(new),
-        (Item::File(old), Item::File(new)) => old == new && old.stamp == new.stamp,
-        _ => old == new,
-    };
+fn holds_same(directory: &Directory, children: &[(Name, Item)]) -> bool {
     directory.len() == children.len()
-        && directory.iter().zip(children).all(|(old, new)| old.0 == new.0 && same(&old.1, &new.1))
+        && directory
+            .iter()
+            .zip(children)
+            .all(|(old, new)| old.0 == new.0 && is_same(Some(&old.1), Some(&new.1)))
+}
+
+/// Whether nothing is to be told, and nothing to be remembered, of what was found.
+fn is_same(old: Option<&Item>, new: Option<&Item>) -> bool {
+    match (old, new) {
+        (Some(Item::Directory(old)), Some(Item::Directory(new))) => old.is_same(new),
+        (Some(Item::File(old)), Some(Item::File(new))) => old == new && old.stamp == new.stamp,
+        _ => old == new,
+    }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "what stands at a path is always optional")]

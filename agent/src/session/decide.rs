@@ -1,7 +1,6 @@
 //! What is to happen next: a plan, less what waits, is held, was put off or is under way.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Event;
@@ -266,7 +265,7 @@ fn veil(item: &Item, other: Option<&Item>) -> Option<Item> {
             let veiled: Vec<_> = veiled.collect();
             veiled.iter().any(Option::is_some).then(|| {
                 let child = |((name, child), veiled): (&(Name, Item), Option<Item>)| {
-                    (Arc::clone(name), veiled.unwrap_or_else(|| child.clone()))
+                    (name.clone(), veiled.unwrap_or_else(|| child.clone()))
                 };
                 Item::Directory(Directory::from_children(one.iter().zip(veiled).map(child).collect()))
             })

@@ -11,7 +11,6 @@ use crate::safety::Halt;
 use crate::safety::Hold;
 use crate::tree::Directory;
 use crate::tree::Item;
-use crate::tree::Name;
 use crate::tree::Tree;
 use crate::tree::paired;
 
@@ -90,7 +89,7 @@ fn within(
             (Verdict::Carry, _) => None,
         };
         changed |= new.is_some();
-        children.push((Name::clone(name), new.unwrap_or_else(|| item.clone())));
+        children.push((name.clone(), new.unwrap_or_else(|| item.clone())));
     }
     if changed { Directory::from_children(children) } else { directory.clone() }
 }

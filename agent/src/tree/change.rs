@@ -1,7 +1,6 @@
 //! The whole folder, and what changes it.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 use crate::entry::Digest;
 use crate::path::PATH_MAX;
@@ -9,7 +8,7 @@ use crate::path::RelPath;
 use crate::tree::item::DEPTH_MAX;
 use crate::tree::item::Directory;
 use crate::tree::item::Item;
-use crate::tree::item::Name;
+use crate::tree::name::Name;
 use crate::tree::item::below_path;
 use crate::tree::item::told;
 
@@ -139,7 +138,7 @@ fn part(change: Change, most: usize, parts: &mut Vec<Change>) {
         let weight = name.len() + self::weight(item);
         if weight <= left {
             left -= weight;
-            first.push((Arc::clone(name), item.clone()));
+            first.push((name.clone(), item.clone()));
         } else {
             let path = Some(below_path(change.path.as_ref(), name));
             rest.push(Change { path, item: Some(item.clone()) });
@@ -172,7 +171,7 @@ fn shared(item: Item, other: Option<&Item>) -> Item {
                 return Item::Directory(two.clone());
             }
             let children = paired(one, two)
-                .filter_map(|(name, one, two)| Some((Arc::clone(name), shared(one?.clone(), two))));
+                .filter_map(|(name, one, two)| Some((name.clone(), shared(one?.clone(), two))));
             Item::Directory(Directory::from_children(children.collect()))
         }
         _ => item,
@@ -218,7 +217,7 @@ fn changed_below(item: Option<&Item>, steps: &[&Step<'_>], depth: usize) -> Resu
         }
         let before = old.next_if(|(other, _)| **other == *name);
         if let Some(item) = changed(before.map(|(_, item)| item), group, depth + 1)? {
-            children.push((before.map_or_else(|| Name::from(name), |(name, _)| Arc::clone(name)), item));
+            children.push((before.map_or_else(|| Name::from(name), |(name, _)| name.clone()), item));
         }
     }
     children.extend(old.cloned());

@@ -12,15 +12,13 @@ use crate::entry::Target;
 use crate::path::PATH_MAX;
 use crate::path::RelPath;
 use crate::path::check_name;
+use crate::tree::name::Name;
 
 /// How many directories may stand inside one another. What is deeper cannot be carried, so that a walk has a bottom.
 pub const DEPTH_MAX: usize = 256;
 
 /// How much of the text of a problem is told to the other side.
 pub(super) const PROBLEM_MAX: usize = 1_024;
-
-/// One component of a path: bytes, since Linux allows any.
-pub type Name = Arc<[u8]>;
 
 /// What stands at a path. Two items are equal when their content is, whatever their stamps and times.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -323,7 +321,7 @@ impl Directory {
         if self.0.holds == Holds::default() {
             return self.clone();
         }
-        let carried = |(name, item): &(Name, Item)| Some((Arc::clone(name), item.carried()?));
+        let carried = |(name, item): &(Name, Item)| Some((name.clone(), item.carried()?));
         Self::from_children(self.iter().filter_map(carried).collect())
     }
 }

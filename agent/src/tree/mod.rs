@@ -9,6 +9,7 @@
 
 mod change;
 mod item;
+mod name;
 mod wire;
 
 pub use change::Change;
@@ -20,10 +21,10 @@ pub use item::Directory;
 pub use item::File;
 pub use item::Item;
 pub use item::Keep;
-pub use item::Name;
 pub use item::Stamp;
 pub use item::Walk;
 pub use item::problems;
+pub use name::Name;
 pub use wire::ENTRIES_MAX;
 
 pub(crate) use change::paired;

@@ -25,7 +25,7 @@ use crate::tree::item::Directory;
 use crate::tree::item::File;
 use crate::tree::item::Item;
 use crate::tree::item::Keep;
-use crate::tree::item::Name;
+use crate::tree::name::Name;
 use crate::tree::item::PROBLEM_MAX;
 use crate::tree::item::told;
 

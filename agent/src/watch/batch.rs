@@ -48,7 +48,7 @@ struct Wait {
 impl Batch {
     /// Takes an event about a name.
     pub(super) fn name(&mut self, place: &Place, name: &Name, says: Says, now: Duration) {
-        let key = (place.clone(), Arc::clone(name));
+        let key = (place.clone(), name.clone());
         let wait = self.names.entry(key).or_insert(Wait { first: now, last: now, done: false });
         (wait.last, wait.done) = (now, says == Says::Done);
         if self.names.len() > NAMES_MAX {
@@ -58,7 +58,7 @@ impl Batch {
 
     /// What a name was waiting for has come.
     pub(super) fn done(&mut self, place: &Place, name: &Name) {
-        if let Some(wait) = self.names.get_mut(&(place.clone(), Arc::clone(name))) {
+        if let Some(wait) = self.names.get_mut(&(place.clone(), name.clone())) {
             wait.done = true;
         }
     }
@@ -91,7 +91,7 @@ impl Batch {
         self.names.retain(|(place, name), wait| {
             let ready = wait.due() <= now;
             if ready {
-                dirty.name(place.as_deref().cloned(), Arc::clone(name));
+                dirty.name(place.as_deref().cloned(), name.clone());
             }
             !ready
         });

@@ -202,7 +202,7 @@ impl Kernel {
             // Its watch goes when a look finds it gone, or to its new path when a look finds it there.
             batch.name(place, name, Says::Begun, now);
             if flags.contains(ReadFlags::MOVED_FROM) {
-                self.moving = Some((cookie, place.clone(), Arc::clone(name)));
+                self.moving = Some((cookie, place.clone(), name.clone()));
             }
         } else {
             batch.name(place, name, Says::Done, now);

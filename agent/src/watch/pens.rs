@@ -41,7 +41,7 @@ struct Writing {
 impl Pens {
     /// Somebody has written.
     pub(super) fn wrote(&mut self, place: &Place, name: &Name, now: Duration) {
-        let key = (place.clone(), Arc::clone(name));
+        let key = (place.clone(), name.clone());
         self.down.entry(key).or_insert(Writing { first: now, last: now }).last = now;
         if self.down.len() > MANY {
             self.down.retain(|_, writing| now < writing.last + STILL);
@@ -53,7 +53,7 @@ impl Pens {
 
     /// Somebody has closed what they could write to.
     pub(super) fn closed(&mut self, place: &Place, name: &Name) {
-        let key = (place.clone(), Arc::clone(name));
+        let key = (place.clone(), name.clone());
         self.down.remove(&key);
         if self.lifted.len() >= MANY {
             self.lifted.clear();
@@ -63,7 +63,7 @@ impl Pens {
 
     /// It is another file by now, or none.
     pub(super) fn gone(&mut self, place: &Place, name: &Name) {
-        let key = (place.clone(), Arc::clone(name));
+        let key = (place.clone(), name.clone());
         self.down.remove(&key);
         self.lifted.remove(&key);
     }
