@@ -80,9 +80,11 @@ impl Session {
         let changes: Vec<_> =
             news.map(|outcome| Change { path: outcome.path.clone(), item: outcome.now.clone() }).collect();
         tree.apply(&changes)?;
-        self.stale = true;
         // Of a connection before this one: the next plan sees what came of it.
-        let Some(batch) = self.batches.remove(&id) else { return Ok(()) };
+        let Some(batch) = self.batches.remove(&id) else {
+            self.stale = true;
+            return Ok(());
+        };
         if batch.target != side || !batch.sent {
             return Err(Nonsense::Unasked);
         }
@@ -113,6 +115,10 @@ impl Session {
                 }
             }
         }
+        // What waits was decided from the same trees, and would be decided again. What did not come true is put off, or
+        // found in the end.
+        let more = self.batches_to(side).next().is_some() || !self.replica(side).queue.is_empty();
+        self.stale |= !more;
         self.agree(agreed)
     }
 

@@ -4,6 +4,7 @@ mod ebb;
 mod fake;
 mod offer;
 mod preview;
+mod steady;
 
 use std::collections::BTreeSet;
 
