@@ -10,6 +10,7 @@
 mod facts;
 mod mark;
 mod order;
+mod pending;
 mod real;
 mod rename;
 mod room;

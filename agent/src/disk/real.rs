@@ -1,6 +1,5 @@
 //! A folder on a real disk.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::io::Read;
@@ -11,6 +10,7 @@ use std::os::fd::AsFd as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -38,8 +38,8 @@ use crate::disk::Owner;
 use crate::disk::STAGED_MODE;
 use crate::disk::Slot;
 use crate::disk::mark;
-use crate::disk::order;
 use crate::disk::order::Order;
+use crate::disk::pending::Pending;
 use crate::disk::rename;
 use crate::disk::rename::Spot;
 use crate::disk::room::Room;
@@ -59,12 +59,8 @@ pub struct Folder {
     /// Whether the file system can let two names change places.
     exchanges: AtomicBool,
     user: Owner,
-    /// Content that is on its way to the disk, and what the disk said of what was waited for before it was placed.
-    pending: Mutex<VecDeque<(Slot, io::Result<File>)>>,
+    pending: Mutex<Pending>,
 }
-
-/// How many files may be on their way to the disk at once: each is a descriptor.
-const PENDING: usize = 32;
 
 /// Of a long file the disk is given so much at a time while more comes: otherwise all of it is waited for in the end.
 const KEPT_BACK: usize = 8 << 20;
@@ -104,7 +100,7 @@ impl Folder {
                 user: rustix::process::geteuid().as_raw(),
                 group: rustix::process::getegid().as_raw(),
             },
-            pending: Mutex::default(),
+            pending: Mutex::new(Pending::new()),
         })
     }
 
@@ -161,48 +157,14 @@ impl Folder {
         Ok(())
     }
 
-    /// Returns when what was staged there is on the disk.
-    fn reach_disk(&self, slot: Slot) -> io::Result<()> {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = pending.iter().position(|(other, _)| *other == slot);
-        match found.and_then(|index| pending.remove(index)) {
-            Some((_, file)) => order::wait(&file?),
-            None => Ok(()),
-        }
-    }
-
-    /// What is staged there is on its way to the disk. With too many on their way the oldest is waited for; if that fails
-    /// it is for whoever places it to hear, and not for whoever comes after.
-    fn depart(&self, slot: Slot, file: File) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.retain(|(other, _)| *other != slot);
-        pending.push_back((slot, Ok(file)));
-        let waiting = pending.iter().filter(|(_, file)| file.is_ok()).count();
-        if waiting > PENDING
-            && let Some(index) = pending.iter().position(|(_, file)| file.is_ok())
-            && let Some((slot, Ok(file))) = pending.remove(index)
-            && let Err(error) = order::wait(&file)
-        {
-            pending.push_back((slot, Err(error)));
-        }
-    }
-
-    /// What is staged has another place.
-    fn readdress(&self, from: Slot, to: Slot) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.iter_mut().filter(|(slot, _)| *slot == from).for_each(|(slot, _)| *slot = to);
-    }
-
-    /// Nobody will place what is staged there.
-    fn recall(&self, slot: Slot) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.retain(|(other, _)| *other != slot);
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As if this were on its way to the disk.
     #[cfg(test)]
     pub(super) fn send_off(&self, slot: Slot, file: File) {
-        self.depart(slot, file);
+        self.pending().send(slot, file);
     }
 
     fn open_at(&self, at: At<'_>, flags: OFlags) -> io::Result<File> {
@@ -313,7 +275,7 @@ impl Disk for Folder {
         }
         let facts = Facts::of(&rustix::fs::fstat(&writer.file)?);
         if wait {
-            self.depart(slot, writer.file);
+            self.pending().send(slot, writer.file);
         }
         Ok(facts)
     }
@@ -334,7 +296,7 @@ impl Disk for Folder {
 
     fn shift(&self, from: Slot, to: Slot) -> io::Result<()> {
         self.between(from, to, rename::to_free)?;
-        self.readdress(from, to);
+        self.pending().readdress(from, to);
         Ok(())
     }
 
@@ -351,17 +313,17 @@ impl Disk for Folder {
     }
 
     fn discard(&self, slot: Slot) -> io::Result<()> {
-        self.recall(slot);
+        self.pending().forget(slot);
         absent_is_done(self.at(slot.into(), |room, name| rustix::fs::unlinkat(room, name, AtFlags::empty())))
     }
 
     fn dispose(&self, slot: Slot) -> io::Result<()> {
-        self.recall(slot);
+        self.pending().forget(slot);
         absent_is_done(self.at(slot.into(), remove_all))
     }
 
     fn place(&self, slot: Slot, path: &RelPath) -> io::Result<Option<Facts>> {
-        self.reach_disk(slot)?;
+        self.pending().wait(slot)?;
         self.between(slot, path, |ours, theirs| {
             rename::to_free(ours, theirs)?;
             let stat = rustix::fs::statat(theirs.directory, theirs.name, AtFlags::SYMLINK_NOFOLLOW);
@@ -370,7 +332,7 @@ impl Disk for Folder {
     }
 
     fn exchange(&self, slot: Slot, path: &RelPath) -> io::Result<()> {
-        self.reach_disk(slot)?;
+        self.pending().wait(slot)?;
         if self.exchanges.load(Ordering::Relaxed) {
             let done = self.between(slot, path, rename::exchange);
             let errno = done.as_ref().err().and_then(Errno::from_io_error);

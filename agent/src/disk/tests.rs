@@ -278,27 +278,28 @@ fn slots_are_told_from_foreign_names() {
 #[test]
 fn an_error_of_the_disk_is_told_of_the_content_it_is_about() {
     let Real { base, disk } = real(true);
-    let slot = |number| Slot::Whole(Digest([number; 32]));
+    let slot = |number: u16| Slot::Whole(blake3::hash(&number.to_le_bytes()).into());
     // A pipe can no more be written out than a disk that is broken.
     let (_reader, pipe) = std::io::pipe().unwrap();
     stage(&disk, b"bad", slot(0));
     disk.send_off(slot(0), std::fs::File::from(std::os::fd::OwnedFd::from(pipe)));
-    for number in 1..60 {
-        stage(&disk, &[number], slot(number));
+    // More than may be on their way at once.
+    for number in 1..1_100 {
+        stage(&disk, b"good", slot(number));
         let written = std::fs::File::open(base.path().join("stage").join(slot(number).name())).unwrap();
         disk.send_off(slot(number), written);
     }
-    for number in 1..60 {
+    for number in 1..1_100 {
         disk.place(slot(number), &path(&number.to_string())).unwrap();
     }
     disk.place(slot(0), &path("0")).unwrap_err();
     assert_eq!(disk.stat(At::Path(&path("0"))).unwrap(), None);
     // Moved to another slot it is still the same.
     let (_reader, pipe) = std::io::pipe().unwrap();
-    stage(&disk, b"bad", slot(61));
-    disk.send_off(slot(61), std::fs::File::from(std::os::fd::OwnedFd::from(pipe)));
-    disk.shift(slot(61), slot(62)).unwrap();
-    disk.place(slot(62), &path("62")).unwrap_err();
+    stage(&disk, b"bad", slot(2_000));
+    disk.send_off(slot(2_000), std::fs::File::from(std::os::fd::OwnedFd::from(pipe)));
+    disk.shift(slot(2_000), slot(2_001)).unwrap();
+    disk.place(slot(2_001), &path("moved")).unwrap_err();
     // Brought once more it is another content.
     disk.discard(slot(0)).unwrap();
     stage(&disk, b"good", slot(0));

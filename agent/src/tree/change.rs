@@ -8,9 +8,9 @@ use crate::path::RelPath;
 use crate::tree::item::DEPTH_MAX;
 use crate::tree::item::Directory;
 use crate::tree::item::Item;
-use crate::tree::name::Name;
 use crate::tree::item::below_path;
 use crate::tree::item::told;
+use crate::tree::name::Name;
 
 /// A folder: its root, or nothing at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

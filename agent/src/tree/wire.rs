@@ -25,9 +25,9 @@ use crate::tree::item::Directory;
 use crate::tree::item::File;
 use crate::tree::item::Item;
 use crate::tree::item::Keep;
-use crate::tree::name::Name;
 use crate::tree::item::PROBLEM_MAX;
 use crate::tree::item::told;
+use crate::tree::name::Name;
 
 /// The most items one message may bring.
 pub const ENTRIES_MAX: usize = 4_000_000;
