@@ -16,6 +16,7 @@ pub mod problem;
 pub mod rate;
 pub mod rest;
 pub mod show;
+mod show_backup;
 mod show_sync;
 pub mod stall;
 pub mod token;

@@ -56,6 +56,7 @@ use super::rest;
         rest::backup::repair,
         rest::backup::rebuild,
         rest::backup::verify,
+        rest::backup::probe,
         rest::backup::recovery,
         rest::tokens::list,
         rest::tokens::create,

@@ -1,4 +1,4 @@
-//! The handle on backups, and the loop that starts them when they are due.
+//! The handle on backups, and what a run is.
 //!
 //! Reads: the workspaces there are, on a channel. Publishes: the state of each destination, on a channel. Each
 //! destination has one piece of work at a time; destinations work beside each other, and what happens at one never
@@ -9,8 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
 
 use futures::StreamExt as _;
 use futures::TryStreamExt as _;
@@ -32,18 +30,17 @@ use super::known;
 use super::known::Known;
 use super::objects::Objects;
 use super::objects::Patience;
-use super::past;
+use super::publish::first_status;
 use super::repository::Access;
 use super::repository::Lock;
 use super::repository::RENEW;
 use super::repository::Repository;
 use super::repository::Subject;
 use super::repository::Writer;
-use super::schedule::Due;
-use super::schedule::MISSED_MAX;
-use super::schedule::Past;
 use super::snapshot::Saved;
 use super::state;
+use super::status::Running;
+use super::status::Status;
 use super::trouble::Cause;
 use super::trouble::Trouble;
 use super::walk;
@@ -57,10 +54,6 @@ use crate::base::sealed::Sealed;
 use crate::base::tasks;
 use crate::store::Store;
 
-/// The longest sleep between two looks at the schedules: clocks are set, machines sleep.
-const LOOK: Duration = Duration::from_secs(60);
-/// How long a run that is due waits for workspaces that are on their way up.
-const HELD_MAX: Duration = Duration::from_secs(10 * 60);
 /// So many snapshots are asked for at once.
 const ASKED: usize = 8;
 
@@ -88,38 +81,6 @@ pub struct Workspace {
     pub folder: String,
     /// Its folder.
     pub path: PathBuf,
-}
-
-/// How a destination is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// Its name.
-    pub name: String,
-    /// Where it is.
-    pub place: String,
-    /// Its form.
-    pub form: Form,
-    /// What happened so far.
-    pub past: Past,
-    /// What the last run failed with.
-    pub failure: Option<Trouble>,
-    /// When the next run is due; none when it is not by itself.
-    pub next: Option<Timestamp>,
-    /// Whether so many runs were missed that its owner should know.
-    pub alert: bool,
-    /// What is being backed up there now.
-    pub running: Option<Running>,
-}
-
-/// A run that is going on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Running {
-    /// Since when.
-    pub since: Timestamp,
-    /// Workspaces that are done, and all of them.
-    pub workspaces: (usize, usize),
-    /// Bytes read from files so far.
-    pub bytes: u64,
 }
 
 /// What became of one workspace in a run.
@@ -182,8 +143,8 @@ pub(super) struct Inner {
     pub(super) home: Home,
     pub(super) runtime: Handle,
     pub(super) store: Store,
-    workspaces: watch::Receiver<Vec<Workspace>>,
-    statuses: watch::Sender<Vec<Status>>,
+    pub(super) workspaces: watch::Receiver<Vec<Workspace>>,
+    pub(super) statuses: watch::Sender<Vec<Status>>,
     /// Held by whoever works at a destination.
     busy: BTreeMap<String, Arc<Mutex<()>>>,
     /// Held by whoever writes the copy of the node's own state.
@@ -224,62 +185,6 @@ impl Backups {
 
     pub(super) fn inner(&self) -> &Inner {
         &self.inner
-    }
-
-    /// How each destination is.
-    pub fn statuses(&self) -> watch::Receiver<Vec<Status>> {
-        self.inner.statuses.subscribe()
-    }
-
-    /// Starts what is due until the token is cancelled; while workspaces are on their way up (`busy`) it waits a while,
-    /// for it would read the very files that are being carried.
-    pub async fn follow_schedules(self, busy: watch::Receiver<bool>, token: CancellationToken) {
-        let mut held: Option<Instant> = None;
-        loop {
-            let now = clock::now();
-            let (due, mut wait) = self.due(now);
-            let hold = *busy.borrow() && held.is_none_or(|since| since.elapsed() < HELD_MAX);
-            if !due.is_empty() && hold {
-                held.get_or_insert_with(Instant::now);
-                wait = Duration::from_secs(1);
-            } else if !due.is_empty() {
-                held = None;
-                for run in self.at(due, None, false).await {
-                    report(&run);
-                }
-                continue;
-            }
-            tokio::select! {
-                // Cancel-safe: both only wait.
-                () = token.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
-    }
-
-    /// Which destinations are due, else how long to wait.
-    fn due(&self, now: Timestamp) -> (Vec<&Destination>, Duration) {
-        // Before the workspaces are known there is nothing to back up, and no reason to say that it was.
-        if self.inner.workspaces.borrow().is_empty() {
-            return (Vec::new(), Duration::from_secs(1));
-        }
-        let mut wait = LOOK;
-        let mut due = Vec::new();
-        let statuses = self.inner.statuses.borrow().clone();
-        for (destination, status) in self.inner.settings.destinations.iter().zip(statuses) {
-            match destination.schedule.due(&status.past, &self.seed(destination), now) {
-                Due::Now if status.running.is_none() => due.push(destination),
-                Due::At(time) => {
-                    wait = wait.min(time.duration_since(now).unsigned_abs().max(Duration::from_secs(1)))
-                }
-                Due::Now | Due::Never => {}
-            }
-        }
-        (due, wait)
-    }
-
-    fn seed(&self, destination: &Destination) -> String {
-        format!("{} {}", self.inner.host, destination.name)
     }
 
     /// Backs up now: to one destination or all, one workspace or all.
@@ -327,7 +232,12 @@ impl Backups {
         self.inner.runtime.spawn(work).await.map_err(|_| Error::Closing)?
     }
 
-    async fn at(&self, destinations: Vec<&Destination>, folder: Option<&str>, accept: bool) -> Vec<Run> {
+    pub(super) async fn at(
+        &self,
+        destinations: Vec<&Destination>,
+        folder: Option<&str>,
+        accept: bool,
+    ) -> Vec<Run> {
         let runs = destinations.into_iter().map(|destination| self.run_at(destination, folder, accept));
         let runs = join_all(runs).await;
         nexus_agent::memory::give_back();
@@ -479,7 +389,10 @@ impl Backups {
         let snapshots = repository.snapshots()?;
         let states = repository.states()?;
         let ours = self.workspaces(None);
-        let drop = dropped(destination, &snapshots, &states, &ours, &self.inner.host, now);
+        let drop = match self.may_forget(destination) {
+            true => dropped(destination, &snapshots, &states, &ours, &self.inner.host, now),
+            false => Vec::new(),
+        };
         let writer = repository.writer()?;
         let read = Arc::new(AtomicU64::new(0));
         let mut outcomes = Vec::new();
@@ -515,37 +428,6 @@ impl Backups {
         let Some(again) = self.access(destination)?.open()? else { return Ok((outcomes, 0)) };
         again.forget(&drop)?;
         Ok((outcomes, drop.len()))
-    }
-
-    /// How far a run is.
-    pub(super) fn progress(&self, name: &str, done: usize, bytes: u64) {
-        self.change(name, |status| {
-            if let Some(running) = &mut status.running {
-                running.workspaces.0 = done;
-                running.bytes = bytes;
-            }
-        });
-    }
-
-    fn change(&self, name: &str, change: impl FnOnce(&mut Status)) {
-        let now = clock::now();
-        let Ok(destination) = self.destination(name) else { return };
-        let mut kept = None;
-        self.inner.statuses.send_modify(|statuses| {
-            let Some(status) = statuses.iter_mut().find(|status| status.name == name) else { return };
-            let before = status.past;
-            change(status);
-            status.next = match destination.schedule.due(&status.past, &self.seed(destination), now) {
-                Due::Now => Some(now),
-                Due::At(time) => Some(time),
-                Due::Never => None,
-            };
-            status.alert = destination.schedule.missed(&status.past, now) >= MISSED_MAX;
-            kept = (status.past != before).then_some(status.past);
-        });
-        if let Some(past) = kept {
-            past::save(&self.inner.home, name, &past);
-        }
     }
 }
 
@@ -656,33 +538,4 @@ fn plan(workspace: &Workspace, selection: &Selection) -> Outcome {
     };
     let report = walk::lock(&report).clone();
     Outcome { folder: workspace.folder.clone(), report, saved: None, failure }
-}
-
-fn first_status(destination: &Destination, home: &Home) -> Status {
-    Status {
-        name: destination.name.clone(),
-        place: destination.place.to_string(),
-        form: destination.form,
-        past: past::load(home, &destination.name),
-        failure: None,
-        next: None,
-        alert: false,
-        running: None,
-    }
-}
-
-fn report(run: &Run) {
-    if let Some(trouble) = &run.failure {
-        return tracing::warn!(destination = run.destination, error = %trouble, "a backup failed");
-    }
-    for outcome in &run.outcomes {
-        if let Some(failure) = &outcome.failure {
-            tracing::warn!(
-                destination = run.destination,
-                workspace = outcome.folder,
-                error = failure,
-                "a workspace was not backed up"
-            );
-        }
-    }
 }

@@ -1,17 +1,19 @@
 //! Backups of workspaces' sources: what is taken, where it goes, how it comes back.
 //!
-//! Task: `control::Backups::follow_schedules` starts what is due. Reads: the workspaces there are. Publishes: how each
-//! destination is. Pure: `destination`, `schedule`, `retention`, `forget`, `digest`, `trouble`. What touches the world:
-//! `walk` (a folder), `reading` (a file that may change meanwhile), `known` (what was written last), `past` (what
-//! happened), `objects` (a destination; a bucket through `http`), `repository` (the incremental form, in restic's format),
-//! `mirror` (the other one), `opened` (a destination of either), `restore` (a folder again), `state` (the node's own),
-//! `surplus` (what a folder holds besides), `rebuild` (a lost node's workspaces again), `inspect` (into snapshots), `discard` (snapshots and locks).
+//! Task: `follow` starts what is due. Reads: the workspaces there are. Publishes (`publish`): how each destination is.
+//! Pure: `destination`, `schedule`, `retention`, `forget`, `digest`, `trouble`, `status`. What touches the world: `walk` (a
+//! folder), `reading` (a file that may change meanwhile), `known` (what was written last), `past` (what happened),
+//! `objects` (a destination; a bucket through `http`), `repository` (the incremental form, in restic's format), `mirror`
+//! (the other one), `probe` (what a destination really does), `opened` (a destination of either), `restore` (a folder again), `state` (the node's own), `surplus`
+//! (what a folder holds besides), `rebuild` (a lost node's workspaces again), `inspect` (into snapshots), `discard`
+//! (snapshots and locks).
 
 pub mod control;
 pub mod destination;
 pub mod digest;
 pub mod discard;
 pub mod error;
+pub mod follow;
 pub mod forget;
 pub mod http;
 pub mod inspect;
@@ -20,6 +22,8 @@ pub mod mirror;
 pub mod objects;
 pub mod opened;
 pub mod past;
+pub mod probe;
+pub mod publish;
 pub mod reading;
 pub mod rebuild;
 pub mod recover;
@@ -29,6 +33,7 @@ pub mod retention;
 pub mod schedule;
 pub mod snapshot;
 pub mod state;
+pub mod status;
 pub mod surplus;
 pub mod trouble;
 pub mod walk;

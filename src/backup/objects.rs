@@ -31,6 +31,7 @@ use tokio::time::Instant;
 use super::destination::Bucket;
 use super::destination::Place;
 use super::http::Doubtful;
+use super::http::Line;
 use super::trouble::Cause;
 use super::trouble::Trouble;
 use crate::base::backoff::Backoff;
@@ -111,21 +112,11 @@ impl Objects {
     fn open_with(place: &Place, patience: &Patience, plain: bool) -> Result<Self, Trouble> {
         let shown = place.to_string();
         let store: Arc<dyn ObjectStore> = match place {
-            Place::Folder(path) => {
-                let denied = |error: &std::io::Error| {
-                    let cause = match error.kind() {
-                        std::io::ErrorKind::StorageFull => Cause::Full,
-                        std::io::ErrorKind::NotFound => Cause::Missing,
-                        _ => Cause::Denied,
-                    };
-                    Trouble::new(cause, format!("open {shown}"), error.to_string())
-                };
-                std::fs::create_dir_all(path).map_err(|error| denied(&error))?;
-                let store = LocalFileSystem::new_with_prefix(path)
-                    .map_err(|error| Trouble::of(&error, format!("open {shown}")))?;
-                Arc::new(store.with_fsync(true).with_automatic_cleanup(plain))
+            Place::Folder(path) => folder_store(path, plain, &shown)?,
+            // Too many servers answer yes to a condition they have not looked at.
+            Place::Bucket(bucket) => {
+                bucket_store(bucket, patience, &shown, S3ConditionalPut::Disabled, Doubtful::default())?
             }
-            Place::Bucket(bucket) => bucket_store(bucket, patience, &shown)?,
         };
         Ok(Self { store, shown, retries: patience.retries })
     }
@@ -448,6 +439,11 @@ fn md5_of(tag: &str) -> Option<String> {
     (tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| tag.to_ascii_lowercase())
 }
 
+/// Whether a tag is the MD5 of a content.
+pub fn is_md5_of(tag: &str, content: &[u8]) -> bool {
+    md5_of(tag).is_some_and(|md5| md5 == md5_hex(content))
+}
+
 /// The MD5 of bytes, as servers write it. It tells damage from content, and is no proof against anyone.
 pub fn md5_hex(bytes: &[u8]) -> String {
     md5::Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -458,7 +454,43 @@ fn path(key: &str) -> Result<Path, Trouble> {
         .map_err(|error| Trouble::new(Cause::Other, format!("use the key `{key}`"), error.to_string()))
 }
 
-fn bucket_store(bucket: &Bucket, patience: &Patience, shown: &str) -> Result<Arc<dyn ObjectStore>, Trouble> {
+/// The store of a place as a probe asks it: conditions are sent along, nothing is tried again, and the line is the
+/// probe's.
+///
+/// # Errors
+/// When the folder cannot be made, or the server has no usable description.
+pub fn asked(place: &Place, patience: &Patience, line: &Arc<Line>) -> Result<Arc<dyn ObjectStore>, Trouble> {
+    let shown = place.to_string();
+    match place {
+        Place::Folder(path) => folder_store(path, true, &shown),
+        Place::Bucket(bucket) => {
+            bucket_store(bucket, patience, &shown, S3ConditionalPut::ETagMatch, Doubtful::on(line))
+        }
+    }
+}
+
+fn folder_store(path: &std::path::Path, plain: bool, shown: &str) -> Result<Arc<dyn ObjectStore>, Trouble> {
+    let denied = |error: &std::io::Error| {
+        let cause = match error.kind() {
+            std::io::ErrorKind::StorageFull => Cause::Full,
+            std::io::ErrorKind::NotFound => Cause::Missing,
+            _ => Cause::Denied,
+        };
+        Trouble::new(cause, format!("open {shown}"), error.to_string())
+    };
+    std::fs::create_dir_all(path).map_err(|error| denied(&error))?;
+    let store = LocalFileSystem::new_with_prefix(path)
+        .map_err(|error| Trouble::of(&error, format!("open {shown}")))?;
+    Ok(Arc::new(store.with_fsync(true).with_automatic_cleanup(plain)))
+}
+
+fn bucket_store(
+    bucket: &Bucket,
+    patience: &Patience,
+    shown: &str,
+    conditional: S3ConditionalPut,
+    line: Doubtful,
+) -> Result<Arc<dyn ObjectStore>, Trouble> {
     let Some(credentials) = &bucket.credentials else {
         return Err(Trouble::new(Cause::Unknown, format!("open {shown}"), "there are no credentials for it"));
     };
@@ -473,13 +505,12 @@ fn bucket_store(bucket: &Bucket, patience: &Patience, shown: &str) -> Result<Arc
         .with_access_key_id(&credentials.id)
         .with_secret_access_key(credentials.secret.reveal())
         .with_client_options(client)
-        .with_http_connector(Doubtful::default())
+        .with_http_connector(line)
         // We do it ourselves: it would send the same signature again.
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
         // A server that gets other bytes than we sent says so.
         .with_checksum_algorithm(Checksum::SHA256)
-        // Too many servers answer yes to a condition they have not looked at.
-        .with_conditional_put(S3ConditionalPut::Disabled);
+        .with_conditional_put(conditional);
     if let Some(session) = &credentials.session {
         builder = builder.with_token(session.reveal());
     }

@@ -94,6 +94,7 @@ pub async fn run(
     let backups =
         Backups::new(settings, node.to_string(), home.clone(), store.clone(), sources, tasks.token());
     tasks.spawn("backups", backups.clone().follow_schedules(busy, tasks.token()));
+    tasks.spawn("backup destinations", backups.clone().look_after(tasks.token()));
     let metrics = Arc::new(router::Metrics::default());
     let doctor = doctor_subject(&config, &engine, &home, &node);
     let (vitals, looking) = vitals::prepare(doctor.clone());

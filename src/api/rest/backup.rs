@@ -8,6 +8,7 @@ use crate::api::Api;
 use crate::api::input::Input;
 use crate::api::input::Params;
 use crate::api::problem::Problem;
+use crate::api::show_backup;
 use crate::api::wire;
 use crate::api::wire::backup as wire_backup;
 use crate::backup;
@@ -18,9 +19,7 @@ use crate::backup::recover;
 use crate::backup::repository;
 use crate::backup::restore::Kind;
 use crate::backup::restore::Wanted;
-use crate::backup::trouble::Trouble;
 use crate::backup::walk::Named;
-use crate::base::fault::Explain as _;
 use crate::base::sealed::Sealed;
 
 /// How each destination is.
@@ -28,7 +27,7 @@ use crate::base::sealed::Sealed;
     (status = 200, body = wire_backup::BackupStatus), (status = "4XX", body = wire::Failure)))]
 pub async fn status(State(api): State<Api>) -> Json<wire_backup::BackupStatus> {
     let statuses = api.backups().statuses();
-    let destinations = statuses.borrow().iter().map(destination).collect();
+    let destinations = statuses.borrow().iter().map(show_backup::destination).collect();
     Json(wire_backup::BackupStatus { destinations })
 }
 
@@ -69,7 +68,7 @@ pub async fn snapshots(
             }
             // One destination that does not answer hides no other.
             Err(backup::Error::Trouble(trouble)) if of.destination.is_none() => {
-                list.problems.push(problem(&trouble))
+                list.problems.push(show_backup::problem(&trouble))
             }
             Err(error) => return Err(error.into()),
         }
@@ -283,40 +282,22 @@ pub async fn recovery(
     }))
 }
 
-fn destination(status: &control::Status) -> wire_backup::Destination {
-    let running = |running: &control::Running| wire_backup::BackupProgress {
-        since: running.since.to_string(),
-        workspaces_done: running.workspaces.0,
-        workspaces_total: running.workspaces.1,
-        bytes: running.bytes,
-    };
-    wire_backup::Destination {
-        name: status.name.clone(),
-        place: status.place.clone(),
-        form: status.form.to_string(),
-        last_run: status.past.begun.map(|time| time.to_string()),
-        last_success: status.past.succeeded.map(|time| time.to_string()),
-        next_run: status.next.map(|time| time.to_string()),
-        failures: status.past.failures,
-        alert: status.alert,
-        problem: status.failure.as_ref().map(problem),
-        running: status.running.as_ref().map(running),
-    }
-}
-
-fn problem(trouble: &Trouble) -> wire_backup::BackupProblem {
-    wire_backup::BackupProblem {
-        cause: trouble.cause.word().to_owned(),
-        message: trouble.to_string(),
-        hint: trouble.hint(),
-    }
+/// Finds out what a destination really does.
+#[utoipa::path(post, path = "/api/v1/backup/probes", tag = "backup", request_body = wire_backup::ProbeDestination, responses(
+    (status = 200, body = wire_backup::DestinationProbe), (status = "4XX", body = wire::Failure)))]
+pub async fn probe(
+    State(api): State<Api>,
+    Input(request): Input<wire_backup::ProbeDestination>,
+) -> Result<Json<wire_backup::DestinationProbe>, Problem> {
+    let probe = api.backups().probe(&request.destination).await?;
+    Ok(Json(show_backup::probe(&request.destination, &probe)))
 }
 
 fn shown_run(run: &control::Run) -> wire_backup::BackupRun {
     wire_backup::BackupRun {
         destination: run.destination.clone(),
         workspaces: run.outcomes.iter().map(backed_up).collect(),
-        problem: run.failure.as_ref().map(problem),
+        problem: run.failure.as_ref().map(show_backup::problem),
         forgotten: run.forgotten,
     }
 }

@@ -164,7 +164,7 @@ impl Sync {
 }
 
 impl Backups {
-    fn set(&self, status: &backup::control::Status) {
+    fn set(&self, status: &backup::status::Status) {
         let one = [status.name.as_str()];
         if let Some(succeeded) = status.past.succeeded {
             self.success.with_label_values(&one).set(succeeded.as_second());

@@ -35,6 +35,41 @@ pub struct Destination {
     pub problem: Option<BackupProblem>,
     /// What is going on there now.
     pub running: Option<BackupProgress>,
+    /// What was found out about the place; absent until it was asked.
+    #[serde(default)]
+    pub probe: Option<DestinationProbe>,
+}
+
+/// Asks what a destination really does.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeDestination {
+    /// Which.
+    pub destination: String,
+}
+
+/// What was found out about a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DestinationProbe {
+    /// The destination.
+    pub destination: String,
+    /// RFC 3339; when it was asked.
+    pub time: String,
+    /// About each ability that means something there.
+    pub findings: Vec<ProbeFinding>,
+}
+
+/// What was found out about one ability of a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProbeFinding {
+    /// `write`, `read`, `list`, `delete`, `create_once`, `versions`, `checksums`, `tags`, `clock`, `object_lock`.
+    pub ability: String,
+    /// `proved`, `absent`, or `unknown`; what is not proved is not used.
+    pub verdict: String,
+    /// How that is known.
+    pub detail: Option<String>,
+    /// Which promise falls away with it.
+    pub lost: Option<String>,
 }
 
 /// What is wrong at a destination.

@@ -71,7 +71,7 @@ impl Backups {
                 done.stamps.last().and_then(|last| outcome.known(done.digest, mirror.names.manifest(*last)));
             known::save(&self.inner().home, &destination.name, &workspace.id, known.as_ref());
             outcomes.push(outcome);
-            let drop = dropped(destination, &mirror.names, &done.stamps, now);
+            let drop = self.dropped(destination, &mirror.names, &done.stamps, now);
             if !drop.is_empty() {
                 forgotten += mirror.forget(&drop).await?;
             }
@@ -104,8 +104,19 @@ impl Backups {
             .zip(done.stamps.last())
             .map(|(snapshot, last)| state::known(digest, mirror.names.manifest(*last), snapshot));
         known::save(&self.inner().home, &destination.name, state::ID, known.as_ref());
-        let drop = dropped(destination, &mirror.names, &done.stamps, now);
+        let drop = self.dropped(destination, &mirror.names, &done.stamps, now);
         if drop.is_empty() { Ok(0) } else { mirror.forget(&drop).await }
+    }
+
+    /// The moments of runs that go: what the rules drop, where anything may.
+    fn dropped(
+        &self,
+        destination: &Destination,
+        names: &Names,
+        stamps: &[Stamp],
+        now: Timestamp,
+    ) -> Vec<Stamp> {
+        if self.may_forget(destination) { dropped(destination, names, stamps, now) } else { Vec::new() }
     }
 
     fn order(

@@ -1,5 +1,6 @@
 //! `nexus backup ...`: back up, see, bring back, prove.
 
+mod prove;
 mod restore;
 
 use std::io;
@@ -17,9 +18,11 @@ use super::failure::Failure;
 use crate::api::wire::backup as wire_backup;
 use crate::base::fault::Kind;
 
+pub use prove::ProbeArguments;
 pub use restore::RebuildArguments;
 pub use restore::RestoreArguments;
 
+use prove::probe;
 use restore::rebuild;
 use restore::restore;
 
@@ -42,6 +45,7 @@ pub enum BackupCommand {
     Restore(RestoreArguments),
     Rebuild(RebuildArguments),
     Verify(VerifyArguments),
+    Probe(ProbeArguments),
     Repair(RepairArguments),
     Forget(ForgetArguments),
     Unlock(UnlockArguments),
@@ -184,6 +188,7 @@ pub async fn run(context: &mut Context, command: BackupCommand) -> Result<ExitCo
         BackupCommand::Restore(arguments) => restore(context, arguments).await,
         BackupCommand::Rebuild(arguments) => rebuild(context, arguments).await,
         BackupCommand::Verify(arguments) => verify(context, arguments).await,
+        BackupCommand::Probe(arguments) => probe(context, arguments).await,
         BackupCommand::Recovery(arguments) => recovery(context, &arguments).await,
     }
 }
@@ -217,6 +222,9 @@ async fn status(context: &mut Context) -> Result<ExitCode, Failure> {
     context.screen.table(&["NAME", "FORM", "PLACE", "LAST SUCCESS", "NEXT", "STATE"], &rows)?;
     for hint in status.destinations.iter().filter_map(|one| one.problem.as_ref()?.hint.as_ref()) {
         context.screen.say(&format!("hint: {hint}"));
+    }
+    for one in &status.destinations {
+        prove::say_what_is_lost(context, one);
     }
     Ok(ExitCode::SUCCESS)
 }

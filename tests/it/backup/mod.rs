@@ -6,6 +6,7 @@ mod faults;
 pub mod harness;
 mod kill;
 mod mirror;
+mod probe;
 mod proxy;
 pub mod server;
 mod together;

@@ -28,6 +28,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
+use jiff::SignedDuration;
+use jiff::fmt::rfc2822::DateTimePrinter;
+use nexus::base::clock;
 use object_store::aws::AwsAuthorizer;
 use object_store::aws::AwsCredential;
 use object_store::client::HttpRequestBody;
@@ -53,6 +56,8 @@ pub enum Fault {
     HalfStored,
     /// The server stores nothing, and says yes.
     NotStored,
+    /// The answer says that it is so many seconds later.
+    OtherClock(i64),
 }
 
 /// Which requests it happens to.
@@ -65,6 +70,8 @@ pub enum Which {
     Writing(&'static str),
     /// Lists.
     Lists,
+    /// Those that remove something.
+    Removing,
     /// One in so many.
     OneIn(usize),
 }
@@ -155,6 +162,13 @@ impl Way {
                 Some(Fault::NotStored) => {
                     Ok(Response::builder().header("etag", "\"yes\"").body(full(Bytes::new())).unwrap())
                 }
+                Some(Fault::OtherClock(seconds)) => {
+                    let mut answer = self.pass_on(&parts, body).await?;
+                    let later = clock::now() + SignedDuration::from_secs(seconds);
+                    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&later).unwrap();
+                    answer.headers_mut().insert("date", date.parse().unwrap());
+                    Ok(answer)
+                }
                 Some(Fault::HalfStored) => {
                     let answer = self.pass_on(&parts, body).await?;
                     self.halve(&parts);
@@ -170,6 +184,11 @@ impl Way {
         let meets = match which {
             Which::All => true,
             Which::Writing(part) => parts.method == Method::PUT && parts.uri.path().contains(part),
+            Which::Removing => {
+                let many =
+                    parts.uri.query().is_some_and(|query| query.split('&').any(|part| part == "delete"));
+                parts.method == Method::DELETE || many
+            }
             Which::Lists => parts.uri.query().is_some_and(|query| query.contains("list-type")),
             Which::OneIn(many) => request.is_multiple_of(*many),
         };

@@ -1,0 +1,124 @@
+//! Starts what is due by itself, and says in the log what did not work.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::control::Backups;
+use super::control::Run;
+use super::destination::Destination;
+use super::probe::finding;
+use super::schedule::Due;
+use crate::base::clock;
+use crate::base::fault;
+
+/// The longest sleep between two looks at the schedules: clocks are set, machines sleep.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long a run that is due waits for workspaces that are on their way up.
+const HELD_MAX: Duration = Duration::from_secs(10 * 60);
+
+impl Backups {
+    /// Starts what is due until the token is cancelled; while workspaces are on their way up (`busy`) it waits a while,
+    /// for it would read the very files that are being carried.
+    pub async fn follow_schedules(self, busy: watch::Receiver<bool>, token: CancellationToken) {
+        let mut held: Option<Instant> = None;
+        loop {
+            let now = clock::now();
+            let (due, mut wait) = self.due(now);
+            let hold = *busy.borrow() && held.is_none_or(|since| since.elapsed() < HELD_MAX);
+            if !due.is_empty() && hold {
+                held.get_or_insert_with(Instant::now);
+                wait = Duration::from_secs(1);
+            } else if !due.is_empty() {
+                held = None;
+                for run in self.at(due, None, false).await {
+                    report(&run);
+                }
+                continue;
+            }
+            tokio::select! {
+                // Cancel-safe: both only wait.
+                () = token.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Finds out what destinations do, at first and each week, until the token is cancelled.
+    pub async fn look_after(self, token: CancellationToken) {
+        let mut tried: BTreeMap<String, Timestamp> = BTreeMap::new();
+        loop {
+            for destination in &self.inner().settings.destinations {
+                self.probe_if_due(destination, &mut tried).await;
+            }
+            tokio::select! {
+                // Cancel-safe: both only wait.
+                () = token.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    async fn probe_if_due(&self, destination: &Destination, tried: &mut BTreeMap<String, Timestamp>) {
+        let (name, now) = (&destination.name, clock::now());
+        let known = self.inner().statuses.borrow().iter().find(|one| one.name == *name).cloned();
+        let known = known.and_then(|status| status.probe);
+        let place = destination.place.to_string();
+        if !finding::is_due(known.as_ref(), &place, tried.get(name).copied(), now) {
+            return;
+        }
+        tried.insert(name.clone(), now);
+        match self.probe(name).await {
+            Ok(_) => drop(tried.remove(name)),
+            Err(error) => {
+                tracing::warn!(destination = name, error = %fault::chain(&error), "what a destination does is not known");
+            }
+        }
+    }
+
+    /// Which destinations are due, else how long to wait.
+    fn due(&self, now: Timestamp) -> (Vec<&Destination>, Duration) {
+        // Before the workspaces are known there is nothing to back up, and no reason to say that it was.
+        if self.inner().workspaces.borrow().is_empty() {
+            return (Vec::new(), Duration::from_secs(1));
+        }
+        let mut wait = LOOK;
+        let mut due = Vec::new();
+        let statuses = self.inner().statuses.borrow().clone();
+        for (destination, status) in self.inner().settings.destinations.iter().zip(statuses) {
+            match destination.schedule.due(&status.past, &self.seed(destination), now) {
+                Due::Now if status.running.is_none() => due.push(destination),
+                Due::At(time) => {
+                    wait = wait.min(time.duration_since(now).unsigned_abs().max(Duration::from_secs(1)))
+                }
+                Due::Now | Due::Never => {}
+            }
+        }
+        (due, wait)
+    }
+
+    /// What tells this destination of this node apart from others.
+    pub(super) fn seed(&self, destination: &Destination) -> String {
+        format!("{} {}", self.inner().host, destination.name)
+    }
+}
+
+fn report(run: &Run) {
+    if let Some(trouble) = &run.failure {
+        return tracing::warn!(destination = run.destination, error = %trouble, "a backup failed");
+    }
+    for outcome in &run.outcomes {
+        if let Some(failure) = &outcome.failure {
+            tracing::warn!(
+                destination = run.destination,
+                workspace = outcome.folder,
+                error = failure,
+                "a workspace was not backed up"
+            );
+        }
+    }
+}

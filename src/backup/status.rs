@@ -1,0 +1,42 @@
+//! How a destination is. Pure.
+
+use jiff::Timestamp;
+
+use super::destination::Form;
+use super::probe::finding::Probe;
+use super::schedule::Past;
+use super::trouble::Trouble;
+
+/// How a destination is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub place: String,
+    /// Its form.
+    pub form: Form,
+    /// What happened so far.
+    pub past: Past,
+    /// What the last run failed with.
+    pub failure: Option<Trouble>,
+    /// When the next run is due; none when it is not by itself.
+    pub next: Option<Timestamp>,
+    /// Whether so many runs were missed that its owner should know.
+    pub alert: bool,
+    /// What is being backed up there now.
+    pub running: Option<Running>,
+    /// What was found out about the place.
+    pub probe: Option<Probe>,
+}
+
+/// A run that is going on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Since when.
+    pub since: Timestamp,
+    /// Workspaces that are done, and all of them.
+    pub workspaces: (usize, usize),
+    /// Bytes read from files so far.
+    pub bytes: u64,
+}
