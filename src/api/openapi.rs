@@ -57,6 +57,7 @@ use super::rest;
         rest::backup::rebuild,
         rest::backup::verify,
         rest::backup::probe,
+        rest::backup::drill,
         rest::backup::recovery,
         rest::tokens::list,
         rest::tokens::create,

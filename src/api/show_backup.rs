@@ -1,6 +1,8 @@
 //! How backups are, as the control port says it.
 
 use super::wire::backup as wire_backup;
+use crate::backup::drill::sample::Drill;
+use crate::backup::drill::sample::Tried;
 use crate::backup::probe::finding::Finding;
 use crate::backup::probe::finding::Probe;
 use crate::backup::probe::finding::Verdict;
@@ -28,6 +30,8 @@ pub fn destination(status: &Status) -> wire_backup::Destination {
         alert: status.alert,
         problem: status.failure.as_ref().map(problem),
         running: status.running.as_ref().map(running),
+        drill: status.drill.as_ref().map(|found| drill(&status.name, found)),
+        next_drill: status.next_drill.map(|time| time.to_string()),
         probe: status.probe.as_ref().map(|found| probe(&status.name, found)),
     }
 }
@@ -53,5 +57,25 @@ pub fn probe(destination: &str, probe: &Probe) -> wire_backup::DestinationProbe 
         destination: destination.to_owned(),
         time: probe.time.to_string(),
         findings: probe.findings.iter().map(finding).collect(),
+    }
+}
+
+/// What a restore drill came to.
+pub fn drill(destination: &str, drill: &Drill) -> wire_backup::DestinationDrill {
+    let tried = |tried: &Tried| wire_backup::DrilledWorkspace {
+        workspace: tried.folder.clone(),
+        snapshot: tried.snapshot.clone(),
+        files: tried.files,
+        bytes: tried.bytes,
+        compared: tried.compared,
+        findings: tried.findings.clone(),
+    };
+    wire_backup::DestinationDrill {
+        destination: destination.to_owned(),
+        time: drill.time.to_string(),
+        proved: drill.is_good(),
+        last_proved: drill.proved.map(|time| time.to_string()),
+        workspaces: drill.workspaces.iter().map(tried).collect(),
+        failure: drill.failure.clone(),
     }
 }

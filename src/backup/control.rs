@@ -37,6 +37,7 @@ use super::repository::RENEW;
 use super::repository::Repository;
 use super::repository::Subject;
 use super::repository::Writer;
+use super::schedule::Schedule;
 use super::snapshot::Saved;
 use super::state;
 use super::status::Running;
@@ -66,6 +67,8 @@ pub struct Settings {
     pub destinations: Vec<Destination>,
     /// What is taken.
     pub selection: Selection,
+    /// When a sample of what is stored is restored to prove that it comes back.
+    pub drill: Schedule,
     /// How patient we are with servers.
     pub patience: Patience,
     /// Where the recovery passwords of repositories made elsewhere come from, by destination.

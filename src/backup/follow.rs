@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::control::Backups;
 use super::control::Run;
 use super::destination::Destination;
+use super::drill::sample;
+use super::drill::sample::Drill;
 use super::probe::finding;
 use super::schedule::Due;
 use crate::base::clock;
@@ -48,12 +50,15 @@ impl Backups {
         }
     }
 
-    /// Finds out what destinations do, at first and each week, until the token is cancelled.
+    /// Finds out what destinations do, at first and each week, and proves by its schedule that what is there comes back,
+    /// until the token is cancelled.
     pub async fn look_after(self, token: CancellationToken) {
+        self.sweep_drills();
         let mut tried: BTreeMap<String, Timestamp> = BTreeMap::new();
         loop {
             for destination in &self.inner().settings.destinations {
                 self.probe_if_due(destination, &mut tried).await;
+                self.drill_if_due(destination).await;
             }
             tokio::select! {
                 // Cancel-safe: both only wait.
@@ -76,6 +81,25 @@ impl Backups {
             Ok(_) => drop(tried.remove(name)),
             Err(error) => {
                 tracing::warn!(destination = name, error = %fault::chain(&error), "what a destination does is not known");
+            }
+        }
+    }
+
+    async fn drill_if_due(&self, destination: &Destination) {
+        let name = &destination.name;
+        let Some(status) = self.inner().statuses.borrow().iter().find(|one| one.name == *name).cloned() else {
+            return;
+        };
+        let seed = self.seed(destination);
+        let last = status.drill.as_ref();
+        let due = sample::due(&self.inner().settings.drill, last, status.past.succeeded, &seed, clock::now());
+        if due != Due::Now || status.running.is_some() || self.inner().workspaces.borrow().is_empty() {
+            return;
+        }
+        match self.drill(name, None).await {
+            Ok(drill) => report_drill(name, &drill),
+            Err(error) => {
+                tracing::warn!(destination = name, error = %fault::chain(&error), "a restore drill could not be done");
             }
         }
     }
@@ -121,4 +145,25 @@ fn report(run: &Run) {
             );
         }
     }
+}
+
+fn report_drill(destination: &str, drill: &Drill) {
+    if let Some(failure) = &drill.failure {
+        return tracing::warn!(destination, error = failure, "a restore drill could not be done");
+    }
+    let (mut files, mut bytes) = (0, 0);
+    for tried in &drill.workspaces {
+        files += tried.files;
+        bytes += tried.bytes;
+        for finding in &tried.findings {
+            tracing::error!(
+                destination,
+                workspace = tried.folder,
+                snapshot = tried.snapshot,
+                error = finding,
+                "a restore drill found what does not come back"
+            );
+        }
+    }
+    tracing::info!(destination, files, bytes, "a restore drill came to its end");
 }

@@ -4,7 +4,8 @@
 //! Pure: `destination`, `schedule`, `retention`, `forget`, `digest`, `trouble`, `status`. What touches the world: `walk` (a
 //! folder), `reading` (a file that may change meanwhile), `known` (what was written last), `past` (what happened),
 //! `objects` (a destination; a bucket through `http`), `repository` (the incremental form, in restic's format), `mirror`
-//! (the other one), `probe` (what a destination really does), `opened` (a destination of either), `restore` (a folder again), `state` (the node's own), `surplus`
+//! (the other one), `probe` (what a destination really does), `drill` (a
+//! sample of it brought back), `opened` (a destination of either), `restore` (a folder again), `state` (the node's own), `surplus`
 //! (what a folder holds besides), `rebuild` (a lost node's workspaces again), `inspect` (into snapshots), `discard`
 //! (snapshots and locks).
 
@@ -12,6 +13,7 @@ pub mod control;
 pub mod destination;
 pub mod digest;
 pub mod discard;
+pub mod drill;
 pub mod error;
 pub mod follow;
 pub mod forget;

@@ -4,8 +4,10 @@ use tokio::sync::watch;
 
 use super::control::Backups;
 use super::destination::Destination;
+use super::drill;
+use super::drill::sample::Drill;
 use super::past;
-use super::probe::kept;
+use super::probe;
 use super::schedule::Due;
 use super::schedule::MISSED_MAX;
 use super::status::Status;
@@ -37,12 +39,17 @@ impl Backups {
             let Some(status) = statuses.iter_mut().find(|status| status.name == name) else { return };
             let before = status.past;
             change(status);
-            status.next = match destination.schedule.due(&status.past, &self.seed(destination), now) {
+            let seed = self.seed(destination);
+            let moment = |due| match due {
                 Due::Now => Some(now),
                 Due::At(time) => Some(time),
                 Due::Never => None,
             };
-            status.alert = destination.schedule.missed(&status.past, now) >= MISSED_MAX;
+            status.next = moment(destination.schedule.due(&status.past, &seed, now));
+            let (drills, last) = (&self.inner().settings.drill, status.drill.as_ref());
+            status.next_drill = moment(drill::sample::due(drills, last, status.past.succeeded, &seed, now));
+            status.alert = destination.schedule.missed(&status.past, now) >= MISSED_MAX
+                || last.is_some_and(Drill::is_alarming);
             kept = (status.past != before).then_some(status.past);
         });
         if let Some(past) = kept {
@@ -62,6 +69,8 @@ pub(super) fn first_status(destination: &Destination, home: &Home) -> Status {
         next: None,
         alert: false,
         running: None,
-        probe: kept::load(home, &destination.name),
+        probe: probe::kept::load(home, &destination.name),
+        drill: drill::kept::load(home, &destination.name),
+        next_drill: None,
     }
 }

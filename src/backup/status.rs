@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::destination::Form;
+use super::drill::sample::Drill;
 use super::probe::finding::Probe;
 use super::schedule::Past;
 use super::trouble::Trouble;
@@ -22,12 +23,16 @@ pub struct Status {
     pub failure: Option<Trouble>,
     /// When the next run is due; none when it is not by itself.
     pub next: Option<Timestamp>,
-    /// Whether so many runs were missed that its owner should know.
+    /// Whether its owner should know: runs were missed, or what is there does not come back.
     pub alert: bool,
     /// What is being backed up there now.
     pub running: Option<Running>,
     /// What was found out about the place.
     pub probe: Option<Probe>,
+    /// What the last restore drill came to.
+    pub drill: Option<Drill>,
+    /// When the next one is due; none when it is not by itself.
+    pub next_drill: Option<Timestamp>,
 }
 
 /// A run that is going on.

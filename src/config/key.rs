@@ -25,7 +25,7 @@ const fn called(name: &'static str, kind: Kind, variable: &'static str) -> Key {
 const DESTINATION: [&str; 7] = ["url", "endpoint", "region", "credentials", "form", "schedule", "keep"];
 
 /// All of them, in the order of config/defaults.yaml.
-pub const KEYS: [Key; 38] = [
+pub const KEYS: [Key; 39] = [
     key("home", Kind::Path),
     key("workspaces.dir", Kind::Path),
     key("web.listen", Kind::Address),
@@ -57,6 +57,7 @@ pub const KEYS: [Key; 38] = [
     key("backup.schedule", Kind::Text),
     key("backup.time_zone", Kind::Text),
     key("backup.keep", Kind::Text),
+    key("backup.drill", Kind::Text),
     key("backup.git", Kind::Choice(&["yes", "no"])),
     key("backup.exclude", Kind::List),
     called("agent.path", Kind::OptionalPath, "NEXUS_AGENT"),

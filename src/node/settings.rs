@@ -13,6 +13,7 @@ use crate::backup;
 use crate::backup::destination;
 use crate::backup::destination::Description;
 use crate::backup::objects::Patience;
+use crate::backup::schedule::Schedule;
 use crate::backup::walk::Selection;
 use crate::base::fault;
 use crate::base::sealed::Sealed;
@@ -153,9 +154,13 @@ pub fn backup(
             passwords.insert(name.clone(), Sealed::new(password.clone()));
         }
     }
+    let mut problems: Vec<String> = problems.iter().map(|wrong| fault::chain(wrong).to_string()).collect();
+    let drill = Schedule::parse(&config.backup_drill, &config.backup_time_zone).unwrap_or_else(|wrong| {
+        problems.push(format!("`backup.drill` cannot be used: {}", fault::chain(&wrong)));
+        Schedule::Never
+    });
     if !problems.is_empty() {
-        let said: Vec<String> = problems.iter().map(|wrong| fault::chain(wrong).to_string()).collect();
-        return Err(Error::Backup { problems: said });
+        return Err(Error::Backup { problems });
     }
     let selection =
         Selection { git: config.backup_git, exclude: config.backup_exclude.clone(), measure: false };
@@ -163,6 +168,7 @@ pub fn backup(
         directory: config.workspaces_dir.clone(),
         destinations,
         selection,
+        drill,
         patience: Patience::default(),
         passwords,
     })

@@ -293,6 +293,17 @@ pub async fn probe(
     Ok(Json(show_backup::probe(&request.destination, &probe)))
 }
 
+/// Proves by a sample that what is stored comes back.
+#[utoipa::path(post, path = "/api/v1/backup/drills", tag = "backup", request_body = wire_backup::DrillDestination, responses(
+    (status = 200, body = wire_backup::DestinationDrill), (status = "4XX", body = wire::Failure)))]
+pub async fn drill(
+    State(api): State<Api>,
+    Input(request): Input<wire_backup::DrillDestination>,
+) -> Result<Json<wire_backup::DestinationDrill>, Problem> {
+    let drill = api.backups().drill(&request.destination, request.workspace.as_deref()).await?;
+    Ok(Json(show_backup::drill(&request.destination, &drill)))
+}
+
 fn shown_run(run: &control::Run) -> wire_backup::BackupRun {
     wire_backup::BackupRun {
         destination: run.destination.clone(),

@@ -21,6 +21,8 @@ use prometheus::core::Collector;
 use crate::api::Api;
 use crate::api::wire;
 use crate::backup;
+use crate::backup::drill::sample::Tried;
+use crate::backup::probe::finding::Verdict;
 use crate::router;
 
 /// What the node counts and measures.
@@ -61,6 +63,12 @@ struct Backups {
     failures: IntGaugeVec,
     alert: IntGaugeVec,
     running: IntGaugeVec,
+    ability: IntGaugeVec,
+    drill: IntGaugeVec,
+    drill_ok: IntGaugeVec,
+    drill_proved: IntGaugeVec,
+    drill_files: IntGaugeVec,
+    drill_findings: IntGaugeVec,
 }
 
 impl Page {
@@ -126,6 +134,19 @@ impl Page {
             failures: gauge("failures", "Runs that have failed since the last success"),
             alert: gauge("alert", "1 when a destination has missed its runs"),
             running: gauge("running", "1 while a run is under way"),
+            ability: self.integers(
+                "nexus_backup_ability",
+                "1 for what a destination was proved to do, 0 for what it was not",
+                &["destination", "ability"],
+            ),
+            drill: gauge("drill_timestamp_seconds", "When the last restore drill began, Unix time"),
+            drill_ok: gauge("drill_success", "1 when everything came back in the last restore drill"),
+            drill_proved: gauge(
+                "drill_last_success_timestamp_seconds",
+                "When a restore drill of all workspaces proved last that they come back, Unix time",
+            ),
+            drill_files: gauge("drill_files", "Files restored in the last restore drill"),
+            drill_findings: gauge("drill_findings", "What did not come back in the last restore drill"),
         }
     }
 
@@ -172,6 +193,19 @@ impl Backups {
         self.failures.with_label_values(&one).set(i64::from(status.past.failures));
         self.alert.with_label_values(&one).set(i64::from(status.alert));
         self.running.with_label_values(&one).set(i64::from(status.running.is_some()));
+        for finding in status.probe.iter().flat_map(|probe| &probe.findings) {
+            let labels = [status.name.as_str(), finding.ability.word()];
+            self.ability.with_label_values(&labels).set(i64::from(finding.verdict == Verdict::Proved));
+        }
+        let Some(drill) = &status.drill else { return };
+        self.drill.with_label_values(&one).set(drill.time.as_second());
+        self.drill_ok.with_label_values(&one).set(i64::from(drill.is_good()));
+        if let Some(proved) = drill.proved {
+            self.drill_proved.with_label_values(&one).set(proved.as_second());
+        }
+        let sum = |count: fn(&Tried) -> u64| integer(drill.workspaces.iter().map(count).sum());
+        self.drill_files.with_label_values(&one).set(sum(|tried| tried.files));
+        self.drill_findings.with_label_values(&one).set(sum(|tried| tried.findings.len() as u64));
     }
 }
 

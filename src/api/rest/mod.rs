@@ -76,6 +76,7 @@ pub fn router(api: &Api) -> (Vec<Route>, Router) {
         .add(admin, "POST", "/api/v1/backup/rebuilds", backup::rebuild)
         .add(write, "POST", "/api/v1/backup/verifications", backup::verify)
         .add(write, "POST", "/api/v1/backup/probes", backup::probe)
+        .add(write, "POST", "/api/v1/backup/drills", backup::drill)
         .add(admin, "GET", "/api/v1/backup/recovery", backup::recovery)
         .add(admin, "GET", "/api/v1/tokens", tokens::list)
         .add(admin, "POST", "/api/v1/tokens", tokens::create)

@@ -38,6 +38,57 @@ pub struct Destination {
     /// What was found out about the place; absent until it was asked.
     #[serde(default)]
     pub probe: Option<DestinationProbe>,
+    /// What the last restore drill came to.
+    #[serde(default)]
+    pub drill: Option<DestinationDrill>,
+    /// RFC 3339; when the next restore drill is due; absent when there is none by itself.
+    #[serde(default)]
+    pub next_drill: Option<String>,
+}
+
+/// Asks for a restore drill: a sample is restored to a scratch place, compared and removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrillDestination {
+    /// From which destination.
+    pub destination: String,
+    /// Of which workspace, by its folder's name; of each when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<String>,
+}
+
+/// What a restore drill came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DestinationDrill {
+    /// The destination.
+    pub destination: String,
+    /// RFC 3339; when it was begun.
+    pub time: String,
+    /// Whether it came to its end and everything came back.
+    pub proved: bool,
+    /// RFC 3339; when a drill of all workspaces proved that last.
+    pub last_proved: Option<String>,
+    /// Each workspace that was tried.
+    pub workspaces: Vec<DrilledWorkspace>,
+    /// Why it could not be done.
+    pub failure: Option<String>,
+}
+
+/// What came back of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DrilledWorkspace {
+    /// Its folder's name.
+    pub workspace: String,
+    /// The snapshot.
+    pub snapshot: String,
+    /// Files that were restored.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many of them were compared with the folder, where they had not changed since.
+    pub compared: u64,
+    /// What did not come back as it should.
+    pub findings: Vec<String>,
 }
 
 /// Asks what a destination really does.

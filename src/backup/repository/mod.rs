@@ -7,6 +7,7 @@
 mod backend;
 mod key;
 mod lock;
+mod prove;
 mod source;
 
 use std::fs::File;

@@ -18,6 +18,7 @@ use super::inspect::Change;
 use super::objects::Patience;
 use super::rebuild::Fate;
 use super::restore::Wanted;
+use super::schedule::Schedule;
 use super::walk::Selection;
 use super::*;
 use crate::base::home::Home;
@@ -55,16 +56,16 @@ pub(super) fn picture(root: &Path) -> Vec<String> {
 /// The id of the workspace.
 const ID: &str = "aaaaaaaaaa";
 /// How long anything may take before a test says it hangs.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A node's backups: one workspace, `shop`, and one destination, `there`.
-struct Bench {
-    directory: TempDir,
-    backups: Backups,
-    _workspaces: watch::Sender<Vec<Workspace>>,
+pub(super) struct Bench {
+    pub(super) directory: TempDir,
+    pub(super) backups: Backups,
+    pub(super) workspaces: watch::Sender<Vec<Workspace>>,
 }
 
-fn bench(form: &str) -> Bench {
+pub(super) fn bench(form: &str) -> Bench {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("shop");
     std::fs::create_dir_all(path.join("src")).unwrap();
@@ -73,11 +74,11 @@ fn bench(form: &str) -> Bench {
     let workspace = Workspace { id: ID.to_owned(), folder: "shop".to_owned(), path };
     let (workspaces, known) = watch::channel(vec![workspace]);
     let backups = node(&directory, "node1", "home", form, known);
-    Bench { directory, backups, _workspaces: workspaces }
+    Bench { directory, backups, workspaces }
 }
 
 /// A node in this directory, with a home of its own.
-fn node(
+pub(super) fn node(
     directory: &TempDir,
     name: &str,
     home: &str,
@@ -99,6 +100,7 @@ fn node(
         directory: directory.path().to_owned(),
         destinations: vec![description.read().unwrap()],
         selection: Selection::default(),
+        drill: Schedule::parse("0 4 * * 0", "UTC").unwrap(),
         patience: Patience::default(),
         passwords: Default::default(),
     };
@@ -108,11 +110,11 @@ fn node(
 }
 
 impl Bench {
-    fn at(&self, name: &str) -> PathBuf {
+    pub(super) fn at(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    async fn run(&self) -> Outcome {
+    pub(super) async fn run(&self) -> Outcome {
         let mut runs = self.backups.run(None, None).await.unwrap();
         assert_eq!(runs[0].failure, None, "{runs:?}");
         runs.remove(0).outcomes.remove(0)

@@ -18,10 +18,12 @@ use super::failure::Failure;
 use crate::api::wire::backup as wire_backup;
 use crate::base::fault::Kind;
 
+pub use prove::DrillArguments;
 pub use prove::ProbeArguments;
 pub use restore::RebuildArguments;
 pub use restore::RestoreArguments;
 
+use prove::drill;
 use prove::probe;
 use restore::rebuild;
 use restore::restore;
@@ -45,6 +47,7 @@ pub enum BackupCommand {
     Restore(RestoreArguments),
     Rebuild(RebuildArguments),
     Verify(VerifyArguments),
+    Drill(DrillArguments),
     Probe(ProbeArguments),
     Repair(RepairArguments),
     Forget(ForgetArguments),
@@ -188,6 +191,7 @@ pub async fn run(context: &mut Context, command: BackupCommand) -> Result<ExitCo
         BackupCommand::Restore(arguments) => restore(context, arguments).await,
         BackupCommand::Rebuild(arguments) => rebuild(context, arguments).await,
         BackupCommand::Verify(arguments) => verify(context, arguments).await,
+        BackupCommand::Drill(arguments) => drill(context, arguments).await,
         BackupCommand::Probe(arguments) => probe(context, arguments).await,
         BackupCommand::Recovery(arguments) => recovery(context, &arguments).await,
     }
@@ -206,6 +210,7 @@ async fn status(context: &mut Context) -> Result<ExitCode, Failure> {
                 format!("running ({} of {})", running.workspaces_done, running.workspaces_total)
             }
             (_, Some(problem), _) => format!("failed: {}", problem.message),
+            (.., true) if one.drill.as_ref().is_some_and(|drill| !drill.proved) => "not restorable".to_owned(),
             (.., true) => "overdue".to_owned(),
             _ => "ok".to_owned(),
         };
@@ -225,6 +230,7 @@ async fn status(context: &mut Context) -> Result<ExitCode, Failure> {
     }
     for one in &status.destinations {
         prove::say_what_is_lost(context, one);
+        prove::say_what_is_proved(context, one);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -39,7 +39,7 @@ const FORGET: &str = r#"{"destination":"nowhere","snapshots":["abcd"]}"#;
 const ADOPT: &str = r#"{"destination":"nowhere","password":"x"}"#;
 
 /// route, [without a token, read, write, admin, local socket]
-const MATRIX: [Row; 57] = [
+const MATRIX: [Row; 58] = [
     row("GET /", [200, 200, 200, 200, 200]),
     row("GET /style.css", [200, 200, 200, 200, 200]),
     row("GET /health", [200, 200, 200, 200, 200]),
@@ -87,6 +87,7 @@ const MATRIX: [Row; 57] = [
     row_with("POST /api/v1/backup/rebuilds", NOWHERE, [401, 403, 403, 404, 404]),
     row_with("POST /api/v1/backup/verifications", NOWHERE, [401, 403, 404, 404, 404]),
     row_with("POST /api/v1/backup/probes", NOWHERE, [401, 403, 404, 404, 404]),
+    row_with("POST /api/v1/backup/drills", NOWHERE, [401, 403, 404, 404, 404]),
     row("GET /api/v1/backup/recovery", [401, 403, 403, 400, 400]),
     row("GET /api/v1/tokens", [401, 403, 403, 200, 200]),
     row_with("POST /api/v1/tokens", TOKEN, [401, 403, 403, 400, 400]),

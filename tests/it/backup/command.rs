@@ -85,6 +85,22 @@ async fn what_was_lost_comes_back() {
     let early = node.nexus(&["backup", "restore", "shop", "--point-in-time", "2001-01-01 00:00:00"]).await;
     assert_eq!(early.status.code(), Some(3), "{early:?}");
 
+    let probed = node.json(&["backup", "probe"]).await;
+    let findings = probed["probes"][0]["findings"].as_array().unwrap();
+    assert!(findings.len() == 5 && findings.iter().all(|one| one["verdict"] == "proved"), "{probed}");
+    let drilled = node.json(&["backup", "drill"]).await;
+    let drill = &drilled["drills"][0];
+    assert_eq!((&drill["proved"], &drill["workspaces"][0]["files"]), (&true.into(), &2.into()), "{drilled}");
+    let status = node.nexus(&["backup", "status"]).await;
+    assert!(talk(&status).contains("`local` was last proved to come back at"), "{status:?}");
+    let metrics = node.send_local("GET", "/metrics", None).await.body;
+    for line in [
+        "nexus_backup_drill_success{destination=\"local\"} 1",
+        "nexus_backup_drill_files{destination=\"local\"} 2",
+        "nexus_backup_ability{ability=\"create_once\",destination=\"local\"} 1",
+    ] {
+        assert!(metrics.lines().any(|there| there == line), "{line}: {metrics}");
+    }
     let verified = node.json(&["backup", "verify", "local", "--read-data"]).await;
     assert_eq!(verified["whole"], true);
     let recovery = node.json(&["backup", "recovery", "local"]).await;

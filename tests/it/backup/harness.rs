@@ -21,6 +21,7 @@ use nexus::backup::objects::Patience;
 use nexus::backup::recover::Request;
 use nexus::backup::recover::Restored;
 use nexus::backup::repository::Snapshot;
+use nexus::backup::schedule::Schedule;
 use nexus::base::home::Home;
 use nexus::base::sealed::Sealed;
 use nexus::store::Store;
@@ -79,6 +80,7 @@ impl Node {
             directory,
             destinations,
             selection: backup::walk::Selection::default(),
+            drill: Schedule::Never,
             patience,
             passwords,
         };

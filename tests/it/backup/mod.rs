@@ -2,6 +2,7 @@
 
 mod bucket;
 mod command;
+mod drill;
 mod faults;
 pub mod harness;
 mod kill;
