@@ -87,7 +87,8 @@ impl Backups {
 
     async fn drill_if_due(&self, destination: &Destination) {
         let name = &destination.name;
-        let Some(status) = self.inner().statuses.borrow().iter().find(|one| one.name == *name).cloned() else {
+        let Some(status) = self.inner().statuses.borrow().iter().find(|one| one.name == *name).cloned()
+        else {
             return;
         };
         let seed = self.seed(destination);

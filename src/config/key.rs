@@ -25,9 +25,10 @@ const fn called(name: &'static str, kind: Kind, variable: &'static str) -> Key {
 const DESTINATION: [&str; 7] = ["url", "endpoint", "region", "credentials", "form", "schedule", "keep"];
 
 /// All of them, in the order of config/defaults.yaml.
-pub const KEYS: [Key; 39] = [
+pub const KEYS: [Key; 40] = [
     key("home", Kind::Path),
     key("workspaces.dir", Kind::Path),
+    key("workspaces.sample", Kind::Choice(&["yes", "no"])),
     key("web.listen", Kind::Address),
     key("web.hosts", Kind::List),
     key("control.listen", Kind::Address),

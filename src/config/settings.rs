@@ -30,6 +30,7 @@ pub enum Registry {
 pub struct Settings {
     pub home: PathBuf,
     pub workspaces_dir: PathBuf,
+    pub workspaces_sample: bool,
     pub web_listen: SocketAddr,
     pub web_hosts: Vec<String>,
     pub control_listen: SocketAddr,
@@ -76,6 +77,7 @@ impl Settings {
         Ok(Self {
             home: values.path("home"),
             workspaces_dir: values.path("workspaces.dir"),
+            workspaces_sample: values.text("workspaces.sample") == "yes",
             web_listen: values.address("web.listen"),
             web_hosts: values.list("web.hosts"),
             control_listen: values.address("control.listen"),

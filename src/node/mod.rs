@@ -74,7 +74,9 @@ pub async fn run(
         .map_err(|source| Error::Directory { path: home.socket(), source })?;
     let store = Store::open(&home.database())?;
     let node = store.node_id().await?;
-    sample::place(&store, &config.workspaces_dir).await?;
+    if config.workspaces_sample {
+        sample::place(&store, &config.workspaces_dir).await?;
+    }
     let engine: Arc<dyn Engine> = Arc::new(Docker::new(&engine::docker::Settings {
         socket: config.engine_socket.clone(),
         compose_home: home.root().join("compose"),

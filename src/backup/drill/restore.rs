@@ -69,15 +69,22 @@ pub fn restore(
             Ok((path, true)) => {
                 tried.files += 1;
                 tried.bytes += size(&wanted);
-                match source.map(|source| compare(&scratch.join(path.as_path()), &source.join(path.as_path()), &wanted)) {
+                match source.map(|source| {
+                    compare(&scratch.join(path.as_path()), &source.join(path.as_path()), &wanted)
+                }) {
                     Some(Some(true)) => tried.compared += 1,
                     Some(Some(false)) => {
-                        find(&mut tried, format!("{shown} is not what the folder holds, which has not changed since"));
+                        find(
+                            &mut tried,
+                            format!("{shown} is not what the folder holds, which has not changed since"),
+                        );
                     }
                     Some(None) | None => {}
                 }
             }
-            Ok((_, false)) => find(&mut tried, format!("{shown} came back as something else than was backed up")),
+            Ok((_, false)) => {
+                find(&mut tried, format!("{shown} came back as something else than was backed up"))
+            }
             Err(trouble) => blame(&mut tried, &shown, trouble)?,
         }
     }

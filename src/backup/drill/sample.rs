@@ -180,9 +180,12 @@ mod tests {
             failures,
             proved: None,
         };
-        let due = |last: Option<&Drill>, succeeded: Option<&str>| due(&weekly, last, succeeded.map(at), "a", now);
+        let due =
+            |last: Option<&Drill>, succeeded: Option<&str>| due(&weekly, last, succeeded.map(at), "a", now);
         assert_eq!(due(None, None), Due::Never);
-        assert!(matches!(due(None, Some("2026-03-11T11:00:00Z")), Due::At(time) if time > at("2026-03-15T04:00:00Z")));
+        assert!(
+            matches!(due(None, Some("2026-03-11T11:00:00Z")), Due::At(time) if time > at("2026-03-15T04:00:00Z"))
+        );
         assert_eq!(due(None, Some("2026-03-01T00:00:00Z")), Due::Now);
         let recent = "2026-03-11T11:00:00Z";
         assert!(matches!(due(Some(&drill(recent, 0)), Some(recent)), Due::At(_)));

@@ -89,7 +89,10 @@ async fn a_folder_that_is_not_what_was_backed_up_though_nothing_says_so_is_found
     std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
     let found = drill(&bench).await;
     let findings = &found.workspaces[0].findings;
-    assert!(findings.len() == 1 && findings[0].contains("`README` is not what the folder holds"), "{found:?}");
+    assert!(
+        findings.len() == 1 && findings[0].contains("`README` is not what the folder holds"),
+        "{found:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -210,7 +210,9 @@ async fn status(context: &mut Context) -> Result<ExitCode, Failure> {
                 format!("running ({} of {})", running.workspaces_done, running.workspaces_total)
             }
             (_, Some(problem), _) => format!("failed: {}", problem.message),
-            (.., true) if one.drill.as_ref().is_some_and(|drill| !drill.proved) => "not restorable".to_owned(),
+            (.., true) if one.drill.as_ref().is_some_and(|drill| !drill.proved) => {
+                "not restorable".to_owned()
+            }
             (.., true) => "overdue".to_owned(),
             _ => "ok".to_owned(),
         };

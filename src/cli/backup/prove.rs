@@ -136,7 +136,9 @@ pub(super) fn say_what_is_proved(context: &Context, destination: &wire_backup::D
     if !drill.proved {
         let findings = drill.workspaces.iter().flat_map(|one| &one.findings);
         let said = drill.failure.iter().chain(findings).next().map_or("", String::as_str);
-        context.screen.say(&format!("the restore drill of `{name}` at {} did not succeed: {said}", drill.time));
+        context
+            .screen
+            .say(&format!("the restore drill of `{name}` at {} did not succeed: {said}", drill.time));
     }
     if let Some(proved) = &drill.last_proved {
         context.screen.say(&format!("`{name}` was last proved to come back at {proved}"));

@@ -8,6 +8,7 @@ mod hostile;
 mod kill;
 mod kinds;
 mod power;
+mod restore;
 mod run;
 mod second_engine;
 mod sync;

@@ -17,7 +17,8 @@ async fn each_form_comes_back_from_a_server_or_is_found_damaged() {
         let proxy = Proxy::before(&server).await;
         let url = format!("s3://{BUCKET}/here");
         let endpoint = proxy.endpoint();
-        let node = Node::new(vec![destination("s3", &[("url", &url), ("endpoint", &endpoint), ("form", form)])]);
+        let node =
+            Node::new(vec![destination("s3", &[("url", &url), ("endpoint", &endpoint), ("form", form)])]);
         node.project("shop");
         node.project("blog");
         node.run().await;

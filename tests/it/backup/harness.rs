@@ -22,9 +22,12 @@ use nexus::backup::recover::Request;
 use nexus::backup::recover::Restored;
 use nexus::backup::repository::Snapshot;
 use nexus::backup::schedule::Schedule;
+use nexus::base::clock;
 use nexus::base::home::Home;
 use nexus::base::sealed::Sealed;
+use nexus::model::project::FolderIdentity;
 use nexus::store::Store;
+use nexus::store::workspace::Record;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +49,7 @@ pub struct Node {
     root: PathBuf,
     _temp: Option<TempDir>,
     pub backups: Backups,
+    store: Store,
     sources: watch::Sender<Vec<Workspace>>,
     /// Whatever still works ends with the node.
     _closing: DropGuard,
@@ -89,8 +93,8 @@ impl Node {
         let home = Home::new(root.join("home"));
         std::fs::create_dir_all(home.root()).unwrap();
         let store = Store::open(&home.database()).unwrap();
-        let backups = Backups::new(settings, "node1".to_owned(), home, store, known, closing.clone());
-        Self { root: root.to_owned(), _temp: None, backups, sources, _closing: closing.drop_guard() }
+        let backups = Backups::new(settings, "node1".to_owned(), home, store.clone(), known, closing.clone());
+        Self { root: root.to_owned(), _temp: None, backups, store, sources, _closing: closing.drop_guard() }
     }
 
     /// A folder of the watched directory.
@@ -104,11 +108,22 @@ impl Node {
         self.workspace(name)
     }
 
+    /// The same, and the node remembers the workspace, so that a backup of its state does.
+    pub async fn recorded(&self, name: &str) -> PathBuf {
+        hard(&self.folder(name));
+        let record = Record::new(name, FolderIdentity { device: 1, inode: 1 }, clock::now());
+        self.store.save_workspace(&record).await.unwrap();
+        self.workspace_of(name, record.id.to_string())
+    }
+
     /// Makes a workspace of a folder that is there.
     pub fn workspace(&self, name: &str) -> PathBuf {
+        self.workspace_of(name, format!("id-{name}"))
+    }
+
+    fn workspace_of(&self, name: &str, id: String) -> PathBuf {
         let folder = self.folder(name);
         self.sources.send_modify(|all| {
-            let id = format!("id-{name}");
             all.push(Workspace { id, folder: name.to_owned(), path: folder.clone() });
         });
         folder
