@@ -174,5 +174,14 @@ digest() { sha256sum "$@" | sha256sum | cut -c1-16; }
 # built IMAGE DIGEST: is the image there, and made from exactly this?
 built() { [ "$(docker image inspect --format '{{index .Config.Labels "nexus.content"}}' "$1" 2>/dev/null)" = "$2" ]; }
 
+# Was an S3 server put beside the appliance here?
+with_s3() { grep -qs '^NEXUS_S3_SECRET_KEY=' "$ROOT/compose/.env"; }
+
 # The appliance's stack. What this machine settled on is in compose/.env.
-compose() { (cd "$ROOT" && docker compose "$@"); }
+compose() {
+  (
+    cd "$ROOT" || exit
+    if [ -z "${COMPOSE_FILE:-}" ] && with_s3; then export COMPOSE_FILE=compose/core.yaml:compose/s3.yaml; fi
+    docker compose "$@"
+  )
+}

@@ -25,6 +25,7 @@ pub use stack::Shown;
 pub use stack::Stack;
 pub use value::Table;
 pub use value::Wrong;
+pub use value::bytes;
 pub use value::duration;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod kinds;
 mod power;
 mod restore;
 mod run;
+mod s3;
 mod second_engine;
 mod sync;
 mod up;

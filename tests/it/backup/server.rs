@@ -32,12 +32,15 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
+        Self::start_as(KEY, SECRET, BUCKET, free_port())
+    }
+
+    pub fn start_as(key: &str, secret: &str, bucket: &str, port: u16) -> Self {
         let directory = TempDir::new().unwrap();
-        std::fs::create_dir(directory.path().join(BUCKET)).unwrap();
-        let port = free_port();
+        std::fs::create_dir(directory.path().join(bucket)).unwrap();
         let child = Command::new("s3s-fs")
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
-            .args(["--access-key", KEY, "--secret-key", SECRET])
+            .args(["--access-key", key, "--secret-key", secret])
             .arg(directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
