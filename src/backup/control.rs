@@ -30,6 +30,7 @@ use super::known;
 use super::known::Known;
 use super::objects::Objects;
 use super::objects::Patience;
+use super::pace::Pace;
 use super::publish::first_status;
 use super::repository::Access;
 use super::repository::Lock;
@@ -150,6 +151,8 @@ pub(super) struct Inner {
     pub(super) statuses: watch::Sender<Vec<Status>>,
     /// Held by whoever works at a destination.
     busy: BTreeMap<String, Arc<Mutex<()>>>,
+    /// The lines that are slower than they could be.
+    pub(super) paces: BTreeMap<String, Arc<Pace>>,
     /// Held by whoever writes the copy of the node's own state.
     staging: Mutex<()>,
     pub(super) closing: CancellationToken,
@@ -168,6 +171,8 @@ impl Backups {
         let statuses =
             settings.destinations.iter().map(|destination| first_status(destination, &home)).collect();
         let busy = settings.destinations.iter().map(|one| (one.name.clone(), Arc::default())).collect();
+        let paced = |one: &Destination| Some((one.name.clone(), Arc::new(Pace::new(one.bandwidth?))));
+        let paces = settings.destinations.iter().filter_map(paced).collect();
         let (statuses, _) = watch::channel(statuses);
         let runtime = Handle::current();
         Self {
@@ -180,6 +185,7 @@ impl Backups {
                 workspaces,
                 statuses,
                 busy,
+                paces,
                 staging: Mutex::default(),
                 closing,
             }),

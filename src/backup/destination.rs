@@ -10,6 +10,7 @@ use super::retention::Policy;
 use super::schedule;
 use super::schedule::Schedule;
 use crate::base::sealed::Sealed;
+use crate::config::bytes;
 
 /// Longest name of a destination.
 const NAME_MAX: usize = 32;
@@ -27,6 +28,8 @@ pub struct Destination {
     pub schedule: Schedule,
     /// Which snapshots stay.
     pub keep: Policy,
+    /// How many bytes a second may go there and come from there; as many as the line carries when absent.
+    pub bandwidth: Option<u64>,
 }
 
 /// Where a destination is.
@@ -151,6 +154,16 @@ pub enum Wrong {
         #[source]
         source: retention::Wrong,
     },
+    /// Its bandwidth means nothing.
+    #[error(
+        "`bandwidth: {text}` of the destination `{name}` is no number of bytes a second; write `2MiB`, at least `1kB`"
+    )]
+    Bandwidth {
+        /// The destination.
+        name: String,
+        /// As written.
+        text: String,
+    },
     /// Its file of credentials does not hold any.
     #[error("{} of the destination `{name}` does not hold `access_key_id = ...` and `secret_access_key = ...`", path.display())]
     Credentials {
@@ -213,10 +226,12 @@ impl Description<'_> {
             .map_err(|source| wrong.push(Wrong::Schedule { name: name.clone(), source }));
         let keep = Policy::parse(word("keep").unwrap_or(self.keep))
             .map_err(|source| wrong.push(Wrong::Keep { name: name.clone(), source }));
+        let bandwidth = bandwidth(word("bandwidth"))
+            .map_err(|text| wrong.push(Wrong::Bandwidth { name: name.clone(), text }));
         let place = self.place(word("url"), &word).map_err(|error| wrong.push(error));
-        match (schedule, keep, place) {
-            (Ok(schedule), Ok(keep), Ok(place)) if wrong.is_empty() => {
-                Ok(Destination { name, place, form, schedule, keep })
+        match (schedule, keep, place, bandwidth) {
+            (Ok(schedule), Ok(keep), Ok(place), Ok(bandwidth)) if wrong.is_empty() => {
+                Ok(Destination { name, place, form, schedule, keep, bandwidth })
             }
             _ => Err(wrong),
         }
@@ -251,6 +266,16 @@ impl Description<'_> {
             credentials: self.credentials.clone(),
         }))
     }
+}
+
+/// A line that carries less gets no backup done.
+const BANDWIDTH_MIN: u64 = 1000;
+
+fn bandwidth(text: Option<&str>) -> Result<Option<u64>, String> {
+    let Some(text) = text else { return Ok(None) };
+    // `2MiB/s` says the same.
+    let size = bytes(text.trim_end_matches("/s").trim()).ok().filter(|size| *size >= BANDWIDTH_MIN);
+    size.map(Some).ok_or_else(|| text.to_owned())
 }
 
 fn is_name(name: &str) -> bool {
@@ -354,6 +379,18 @@ mod tests {
         `s3.example.org/x` of the destination `My Disk` is no server; write `https://s3.example.org`
         ");
         insta::assert_snapshot!(read("x", &[("url", "x"), ("schedule", "often")]).unwrap_err(), @"the schedule of the destination `x` cannot be used: `often` is no schedule: Pattern must have 5 fields when seconds are disallowed; write five fields such as `0 * * * *` (hourly), or `never`");
+    }
+
+    #[test]
+    fn a_bandwidth_is_a_size_a_second() {
+        let of = |text: &str| read("x", &[("url", "x"), ("bandwidth", text)]).map(|read| read.bandwidth);
+        assert_eq!(read("x", &[("url", "x")]).unwrap().bandwidth, None);
+        for (text, rate) in [("2MiB", 2 << 20), ("500kB/s", 500_000), ("1.5 MB", 1_500_000)] {
+            assert_eq!(of(text).unwrap(), Some(rate), "{text}");
+        }
+        for bad in ["0", "5", "0B", "10B", "fast", "-1MiB"] {
+            assert!(of(bad).unwrap_err().contains("bytes a second; write `2MiB`"), "{bad}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Task: `follow` starts what is due. Reads: the workspaces there are. Publishes (`publish`): how each destination is.
 //! Pure: `destination`, `schedule`, `retention`, `forget`, `digest`, `trouble`, `status`. What touches the world: `walk` (a
 //! folder), `reading` (a file that may change meanwhile), `known` (what was written last), `past` (what happened),
-//! `objects` (a destination; a bucket through `http`), `repository` (the incremental form, in restic's format), `mirror`
+//! `objects` (a destination; a bucket through `http`, at a `pace`), `repository` (the incremental form, in restic's format), `mirror`
 //! (the other one), `probe` (what a destination really does), `drill` (a
 //! sample of it brought back), `opened` (a destination of either), `restore` (a folder again), `state` (the node's own), `surplus`
 //! (what a folder holds besides), `rebuild` (a lost node's workspaces again), `inspect` (into snapshots), `discard`
@@ -23,6 +23,7 @@ pub mod known;
 pub mod mirror;
 pub mod objects;
 pub mod opened;
+pub mod pace;
 pub mod past;
 pub mod probe;
 pub mod publish;

@@ -126,7 +126,7 @@ impl Objects {
         Self { store: Arc::new(InMemory::new()), shown: "memory".to_owned(), retries: Duration::ZERO }
     }
 
-    /// The same objects behind another store, for tests that put faults in between.
+    /// The same objects behind another store.
     pub fn through(&self, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
         Self { store: wrap(Arc::clone(&self.store)), ..self.clone() }
     }

@@ -13,6 +13,7 @@ use super::error::Error;
 use super::mirror::mirrors::Mirrors;
 use super::mirror::read;
 use super::objects::Objects;
+use super::pace::Paced;
 use super::repository;
 use super::repository::Access;
 use super::repository::Lock;
@@ -162,10 +163,14 @@ impl Backups {
     /// The objects of a destination.
     pub(super) fn objects(&self, destination: &Destination) -> Result<Objects, Trouble> {
         let patience = &self.inner().settings.patience;
-        match destination.form {
+        let objects = match destination.form {
             Form::Incremental => Objects::open(&destination.place, patience),
             Form::Mirror => Objects::open_plain(&destination.place, patience),
-        }
+        }?;
+        Ok(match self.inner().paces.get(&destination.name) {
+            Some(pace) => objects.through(|store| Arc::new(Paced::new(store, Arc::clone(pace)))),
+            None => objects,
+        })
     }
 
     /// What opens a destination's repository.

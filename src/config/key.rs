@@ -22,7 +22,8 @@ const fn called(name: &'static str, kind: Kind, variable: &'static str) -> Key {
 }
 
 /// What can be said of one place backups go to.
-const DESTINATION: [&str; 7] = ["url", "endpoint", "region", "credentials", "form", "schedule", "keep"];
+const DESTINATION: [&str; 8] =
+    ["url", "endpoint", "region", "credentials", "form", "schedule", "keep", "bandwidth"];
 
 /// All of them, in the order of config/defaults.yaml.
 pub const KEYS: [Key; 40] = [

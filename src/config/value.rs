@@ -132,7 +132,7 @@ impl Kind {
             }
             Self::Socket => wrong("is not a unix socket", "write `unix:///var/run/docker.sock`"),
             Self::Duration => duration(text).map(Typed::Duration),
-            Self::Bytes => bytes(text),
+            Self::Bytes => bytes(text).map(Typed::Number),
             Self::Decimal => match text.parse::<f64>() {
                 Ok(number) if number.is_finite() && number > 0.0 => Ok(Typed::Decimal(number)),
                 _ => wrong("is not a number above zero", "write a number such as `1.5`"),
@@ -274,7 +274,11 @@ pub fn duration(text: &str) -> Result<Duration, Wrong> {
     }
 }
 
-fn bytes(text: &str) -> Result<Typed, Wrong> {
+/// Reads `512MiB`, `2GB` or `100B`.
+///
+/// # Errors
+/// What the text is not, and what to write.
+pub fn bytes(text: &str) -> Result<u64, Wrong> {
     let Some((number, unit)) = quantity(text) else {
         return wrong("is not a size", "write `512MiB` or `1GiB`");
     };
@@ -298,7 +302,7 @@ fn bytes(text: &str) -> Result<Typed, Wrong> {
     let size = number * unit as f64;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be within range")]
     match size {
-        size if (1.0..1e16).contains(&size) => Ok(Typed::Number(size as u64)),
+        size if (1.0..1e16).contains(&size) => Ok(size as u64),
         _ => wrong("is no size anything can have", "write `512MiB` or `1GiB`"),
     }
 }
