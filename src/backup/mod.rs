@@ -5,7 +5,7 @@
 //! folder), `reading` (a file that may change meanwhile), `known` (what was written last), `past` (what happened),
 //! `objects` (a destination; a bucket through `http`, at a `pace`), `repository` (the incremental form, in restic's format), `mirror`
 //! (the other one), `probe` (what a destination really does), `drill` (a
-//! sample of it brought back), `opened` (a destination of either), `restore` (a folder again), `state` (the node's own), `surplus`
+//! sample of it brought back), `opened` (a destination of either), `restore` (a folder again, its files by `hands`), `state` (the node's own), `surplus`
 //! (what a folder holds besides), `rebuild` (a lost node's workspaces again), `inspect` (into snapshots), `discard`
 //! (snapshots and locks).
 
@@ -17,6 +17,7 @@ pub mod drill;
 pub mod error;
 pub mod follow;
 pub mod forget;
+pub mod hands;
 pub mod http;
 pub mod inspect;
 pub mod known;

@@ -151,6 +151,16 @@ impl snapshot::Reader for Reader {
         }
     }
 
+    fn length(&self, content: &Content) -> u64 {
+        match (self, content) {
+            (_, Content::Mirror(reader, content)) => reader.length(content),
+            (Self::Repository(reader), Content::Repository(content)) => reader.length(content),
+            (Self::Mirrors(_), Content::Repository(_)) => {
+                unreachable!("a reader is asked for what it has listed itself")
+            }
+        }
+    }
+
     fn fingerprint(content: &Content) -> [u8; 32] {
         match content {
             Content::Repository(content) => repository::Reader::fingerprint(content),

@@ -175,7 +175,7 @@ fn look(opened: Opened) -> Result<Option<(Snapshot, Vec<Snapshot>, Opened)>, Tro
 fn fetch(opened: Opened, state: &Snapshot, to: &Path) -> Result<(), Trouble> {
     let failed = |detail: String| Trouble::new(Cause::Other, "read the node's state", detail);
     let reader = opened.reader()?;
-    let mut target = Target::open(to, to.to_owned()).map_err(|error| failed(error.to_string()))?;
+    let target = Target::open(to, to.to_owned()).map_err(|error| failed(error.to_string()))?;
     let mut first = None;
     reader.entries(state, &|_| true, &mut |entry| {
         let done = entry.and_then(|(wanted, content)| {

@@ -5,14 +5,15 @@
 //! only what differs is written, and what that replaces, or removes where the folder is to be equal, is kept in the node's
 //! home.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -22,6 +23,11 @@ use super::control::Backups;
 use super::control::blocking;
 use super::control::renewing;
 use super::error::Error;
+use super::hands::Hands;
+use super::hands::Heap;
+use super::hands::Room;
+use super::hands::Task;
+use super::hands::Told;
 use super::opened::Opened;
 use super::restore;
 use super::restore::Action;
@@ -95,6 +101,17 @@ pub struct Restored {
     pub removed: Named,
     /// Where what was replaced or removed is.
     pub aside: Option<PathBuf>,
+}
+
+impl Restored {
+    /// Something is as it shall be.
+    fn count(&mut self, wanted: &Wanted, action: Action) {
+        match action {
+            Action::Replace => self.replaced += 1,
+            _ => self.added += 1,
+        }
+        self.bytes = self.bytes.saturating_add(wanted.size());
+    }
 }
 
 /// Reads a point in time: RFC 3339, or date and time in UTC.
@@ -255,27 +272,6 @@ struct Job {
     there: bool,
 }
 
-/// A failure of one file: the disk's, or the destination's.
-enum Bad {
-    Disk(restore::Error),
-    There(Trouble),
-}
-
-impl From<restore::Error> for Bad {
-    fn from(error: restore::Error) -> Self {
-        Self::Disk(error)
-    }
-}
-
-impl Bad {
-    fn said(&self) -> String {
-        match self {
-            Self::Disk(error) => error.to_string(),
-            Self::There(trouble) => trouble.to_string(),
-        }
-    }
-}
-
 impl Job {
     fn run<R: Reader>(self, reader: &R) -> Result<Restored, Error> {
         let there = self.there;
@@ -302,7 +298,8 @@ impl Job {
             removed: Named::default(),
             aside: None,
         };
-        if !place.exists() {
+        let fresh = !place.exists();
+        if fresh {
             if self.request.dry_run {
                 // Nothing is there, so all is added; nothing has to be made to know that.
                 reader.entries(&self.snapshot, &|_| false, &mut |entry| self.count(entry, &mut done))?;
@@ -316,37 +313,67 @@ impl Job {
         }
         let disk = |error: restore::Error| failed(place)(std::io::Error::other(error.to_string()));
         let target = Target::open(place, self.aside.clone()).map_err(disk)?;
-        let look = if there && !empty { Some(self.look(reader, &target)?) } else { None };
-        let needed = look.as_ref().map_or(self.snapshot.bytes, |look| look.bytes);
-        if let Some(free) = target.space().filter(|free| *free < needed) {
-            return Err(Error::Space { needed, free });
-        }
+        let (look, room) = self.plan(reader, &target, !empty).inspect_err(|_| {
+            if fresh {
+                // Nothing is in it yet; where it stays the next restore uses it.
+                let _removed = std::fs::remove_dir(place);
+            }
+        })?;
         if let Some(look) = look.filter(|_| self.request.mode == Mode::Mirror) {
             self.make_room(look, &target, &mut done)?;
         }
-        let mut full = false;
         if !self.request.dry_run {
             target.sweep(None).map_err(disk)?;
         }
-        let target = RefCell::new(target);
         // What is there already is not fetched.
         let likely = |wanted: &Wanted| {
-            let there = || target.borrow().look(wanted).is_ok_and(|(_, action)| action == Action::Leave);
+            let there = || !fresh && target.look(wanted).is_ok_and(|(_, action)| action == Action::Leave);
             !self.request.dry_run && self.chosen(wanted) && !there()
         };
-        let root = reader.entries(&self.snapshot, &likely, &mut |entry| {
-            self.put(entry, &mut target.borrow_mut(), &mut done, reader, &mut full);
+        let done = Mutex::new(done);
+        let told = |wanted: &Wanted, action: Action, outcome: Result<(), String>| {
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            match outcome {
+                Ok(()) => done.count(wanted, action),
+                Err(why) => done.failed.add(&wanted.path.to_string_lossy(), why),
+            }
+        };
+        let hands = Hands { reader, target: &target, room, told: &told, full: AtomicBool::new(false) };
+        let root = hands.work(|heap| {
+            reader.entries(&self.snapshot, &likely, &mut |entry| self.put(entry, &target, heap, &told, &done))
         })?;
+        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // Several hands come to their ends in any order.
+        done.failed.listed.sort();
         if self.request.dry_run {
             return Ok(done);
         }
         // A folder that was there keeps what its owner has set.
-        target.into_inner().close((!there).then_some(&root)).map_err(disk)?;
+        target.close((!there).then_some(&root)).map_err(disk)?;
         if !there {
             std::fs::rename(&hidden, &self.to).map_err(failed(&self.to))?;
         }
         done.aside = (done.replaced + done.removed.total > 0).then_some(self.aside);
         Ok(done)
+    }
+
+    /// What is to be done as far as that has to be known before, and how much may be written for it.
+    fn plan<R: Reader>(
+        &self,
+        reader: &R,
+        target: &Target,
+        filled: bool,
+    ) -> Result<(Option<Look>, Room), Error> {
+        let (said, free) = (self.snapshot.bytes, target.space());
+        // What another program wrote may not say how large it is. And of what is too large some may not be wanted, or be
+        // there already.
+        let unknown = self.snapshot.files == 0 || free.is_some_and(|free| free < said);
+        let look = if self.there && filled || unknown { Some(self.look(reader, target)?) } else { None };
+        let needed = look.as_ref().map_or(said, |look| look.bytes);
+        match free {
+            Some(free) if free < needed => Err(Error::Space { needed, free }),
+            _ => Ok((look, Room::new(needed, free))),
+        }
     }
 
     /// Goes through the snapshot without reading any content: what is to be written into a folder that is there, and
@@ -358,7 +385,7 @@ impl Job {
                 let action = target.look(&wanted).map(|(_, action)| action);
                 let written = matches!(action, Ok(Action::Add | Action::Replace | Action::InTheWay));
                 if written && self.chosen(&wanted) {
-                    look.bytes = look.bytes.saturating_add(size(&wanted));
+                    look.bytes = look.bytes.saturating_add(wanted.size());
                 }
                 if let (Mode::Mirror, Some(shape)) = (self.request.mode, Shape::of(&wanted)) {
                     look.wanted.insert(wanted.path, shape);
@@ -413,8 +440,7 @@ impl Job {
     fn count<C>(&self, entry: Result<(Wanted, C), Trouble>, done: &mut Restored) {
         match entry {
             Ok((wanted, _)) if self.chosen(&wanted) => {
-                done.added += 1;
-                done.bytes = done.bytes.saturating_add(size(&wanted));
+                done.count(&wanted, Action::Add);
             }
             Ok(_) => {}
             Err(trouble) => done.failed.add("", trouble.to_string()),
@@ -424,40 +450,38 @@ impl Job {
     fn put<R: Reader>(
         &self,
         entry: Result<(Wanted, R::Content), Trouble>,
-        target: &mut Target,
-        done: &mut Restored,
-        reader: &R,
-        full: &mut bool,
+        target: &Target,
+        heap: &Heap<'_, R>,
+        told: &Told<'_>,
+        done: &Mutex<Restored>,
     ) {
+        let done = || done.lock().unwrap_or_else(PoisonError::into_inner);
         let (wanted, content) = match entry {
             Ok(entry) => entry,
-            Err(trouble) => return done.failed.add("", trouble.to_string()),
+            Err(trouble) => return done().failed.add("", trouble.to_string()),
         };
         if !self.chosen(&wanted) {
             return;
         }
-        let shown = wanted.path.to_string_lossy().into_owned();
-        let (path, action) = match target.look(&wanted) {
+        let (spot, action) = match target.look(&wanted) {
             Ok(looked) => looked,
             // The file that is there in place of its directory will have been set aside.
             Err(restore::Error::Io { source, .. })
                 if source.kind() == std::io::ErrorKind::NotADirectory && self.only_asked_to_be_equal() =>
             {
-                done.added += 1;
-                done.bytes = done.bytes.saturating_add(size(&wanted));
-                return;
+                return told(&wanted, Action::Add, Ok(()));
             }
-            Err(error) => return done.failed.add(&shown, error.to_string()),
+            Err(error) => return told(&wanted, Action::Add, Err(error.to_string())),
         };
         match action {
             Action::Leave => {
-                done.left += 1;
+                done().left += 1;
                 if wanted.kind == Kind::Directory && !self.request.dry_run {
                     // What cannot be swept is in nobody's way.
-                    let _swept = target.sweep(Some(&path));
+                    let _swept = target.sweep(Some(&spot.path));
                     if !self.there {
                         // Made by an earlier try, which did not come to its end.
-                        target.finish_later(&path, &wanted);
+                        target.finish_later(&spot.path, &wanted);
                     }
                 }
                 return;
@@ -465,35 +489,23 @@ impl Job {
             // Where the folder is to be equal it will have been set aside.
             Action::InTheWay if self.only_asked_to_be_equal() => {}
             Action::InTheWay => {
-                return done.failed.add(&shown, "something of another kind is there, and stays");
+                let why = "something of another kind is there, and stays";
+                return told(&wanted, action, Err(why.to_owned()));
             }
-            Action::Never => return done.failed.add(&shown, "devices, pipes and sockets are not restored"),
-            // Each further file would fail the same way, and be named as if it were damaged.
-            Action::Add | Action::Replace if *full => {
-                return done.failed.add(&shown, "there is no space left");
+            Action::Never => {
+                let why = "devices, pipes and sockets are not restored";
+                return told(&wanted, action, Err(why.to_owned()));
             }
             Action::Add | Action::Replace => {}
         }
-        if !self.request.dry_run {
-            let write = |file: &mut File| reader.content(content, file).map_err(Bad::There);
-            let put = target.put(&path, &wanted, action, write);
-            if let Err(bad) = put {
-                *full = matches!(&bad, Bad::There(trouble) if trouble.cause == Cause::Full);
-                return done.failed.add(&shown, bad.said());
-            }
+        if self.request.dry_run {
+            return told(&wanted, action, Ok(()));
         }
-        match action {
-            Action::Replace => done.replaced += 1,
-            _ => done.added += 1,
+        if matches!(wanted.kind, Kind::File { .. }) {
+            return heap.add(Task { spot, wanted, action, content });
         }
-        done.bytes = done.bytes.saturating_add(size(&wanted));
-    }
-}
-
-fn size(wanted: &Wanted) -> u64 {
-    match wanted.kind {
-        Kind::File { size } => size,
-        _ => 0,
+        let put: Result<(), restore::Error> = target.put(&spot, &wanted, action, |_| Ok(()));
+        told(&wanted, action, put.map_err(|error| error.to_string()));
     }
 }
 

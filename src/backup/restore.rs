@@ -12,6 +12,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use jiff::Timestamp;
 use nexus_agent::path::RelPath;
@@ -41,6 +44,16 @@ pub struct Wanted {
     pub mode: Option<u32>,
     /// When it was last changed.
     pub modified: Option<Timestamp>,
+}
+
+impl Wanted {
+    /// How large it says it is.
+    pub fn size(&self) -> u64 {
+        match self.kind {
+            Kind::File { size } => size,
+            _ => 0,
+        }
+    }
 }
 
 /// What something is.
@@ -123,13 +136,32 @@ pub fn decide(wanted: &Wanted, found: Option<&Stat>, link: Option<&OsString>) ->
     }
 }
 
-/// A folder that things are restored into.
+/// A folder that things are restored into, by several hands at once.
 pub struct Target {
     root: OwnedFd,
     /// Where what is replaced goes.
     aside: PathBuf,
     /// Directories whose times are set when all is in them.
-    directories: Vec<(RelPath, Wanted)>,
+    directories: Mutex<Vec<(RelPath, Wanted)>>,
+    /// The directory that was looked into last: what comes next is mostly in the same.
+    last: Mutex<Option<(Option<RelPath>, Arc<Parent>)>>,
+}
+
+/// A directory of the folder.
+#[derive(Debug)]
+struct Parent {
+    fd: OwnedFd,
+    /// Whom what is new in it is to belong to; none where that is so by itself, or unknown.
+    owner: Option<(Uid, Gid)>,
+}
+
+/// A place in the folder that was looked at.
+#[derive(Debug)]
+pub struct Spot {
+    /// Where it is.
+    pub path: RelPath,
+    /// The directory it is in, if that was there.
+    parent: Option<Arc<Parent>>,
 }
 
 impl Target {
@@ -140,7 +172,7 @@ impl Target {
     pub fn open(root: &Path, aside: PathBuf) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = rustix::fs::open(root, flags, Mode::empty()).map_err(failed("cannot open the folder"))?;
-        Ok(Self { root, aside, directories: Vec::new() })
+        Ok(Self { root, aside, directories: Mutex::default(), last: Mutex::default() })
     }
 
     /// Bytes that can still be written.
@@ -153,29 +185,32 @@ impl Target {
     ///
     /// # Errors
     /// When the path is refused, or what is there cannot be seen.
-    pub fn look(&self, wanted: &Wanted) -> Result<(RelPath, Action), Error> {
+    pub fn look(&self, wanted: &Wanted) -> Result<(Spot, Action), Error> {
         let path = RelPath::parse(wanted.path.as_bytes())?;
         let parent = match self.parent(&path) {
             Ok(parent) => parent,
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok((path, decide(wanted, None, None)));
+                return Ok((Spot { path, parent: None }, decide(wanted, None, None)));
             }
             Err(error) => return Err(error),
         };
-        let found = match rustix::fs::statat(&parent, path.name(), AtFlags::SYMLINK_NOFOLLOW) {
+        let found = match rustix::fs::statat(&parent.fd, path.name(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Some(stat),
             Err(rustix::io::Errno::NOENT) => None,
             Err(error) => return Err(failed("cannot look")(error)),
         };
-        let link = rustix::fs::readlinkat(&parent, path.name(), Vec::new()).ok();
+        let is_link = found.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+        let read = || rustix::fs::readlinkat(&parent.fd, path.name(), Vec::new()).ok();
+        let link = is_link.then(read).flatten();
         let link = link.map(|link| std::os::unix::ffi::OsStringExt::from_vec(link.into_bytes()));
         let action = decide(wanted, found.as_ref(), link.as_ref());
-        Ok((path, action))
+        Ok((Spot { path, parent: Some(parent) }, action))
     }
 
     /// Gives a directory its permissions and time when all is in it.
-    pub fn finish_later(&mut self, path: &RelPath, wanted: &Wanted) {
-        self.directories.push((path.clone(), wanted.clone()));
+    pub fn finish_later(&self, path: &RelPath, wanted: &Wanted) {
+        let mut directories = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
+        directories.push((path.clone(), wanted.clone()));
     }
 
     /// Removes what a restore that was killed has half written in a directory, `None` being the folder itself.
@@ -206,73 +241,84 @@ impl Target {
     /// # Errors
     /// When it is not done; what was there is still there then.
     pub fn put<E: From<Error>>(
-        &mut self,
-        path: &RelPath,
+        &self,
+        spot: &Spot,
         wanted: &Wanted,
         action: Action,
         write: impl FnOnce(&mut File) -> Result<(), E>,
     ) -> Result<(), E> {
+        let parent = match &spot.parent {
+            Some(parent) => Arc::clone(parent),
+            None => self.parent(&spot.path)?,
+        };
+        let path = &spot.path;
         match &wanted.kind {
-            Kind::Directory => {
-                if action == Action::Add {
-                    let parent = self.parent(path)?;
-                    rustix::fs::mkdirat(&parent, path.name(), Mode::from_bits_retain(0o700))
-                        .map_err(failed("cannot make the directory"))?;
-                    belong(&parent, path.name());
-                    // What it is to be at once, as far as we can still write into it: we may never come to its end.
-                    let mode = Mode::from_bits_retain(wanted.mode.unwrap_or(0o755) & 0o1777 | 0o700);
-                    rustix::fs::chmodat(&parent, path.name(), mode, AtFlags::empty())
-                        .map_err(failed("cannot set the permissions"))?;
-                    self.finish_later(path, wanted);
-                }
-                Ok(())
-            }
-            Kind::File { .. } => self.file(path, wanted, action, write),
-            Kind::Link(target) => Ok(self.link(path, wanted, target, action)?),
-            Kind::Other(_) => Ok(()),
+            Kind::Directory if action == Action::Add => Ok(self.directory(&parent, path, wanted)?),
+            Kind::File { .. } => self.file(&parent, path, wanted, action, write),
+            Kind::Link(target) => Ok(self.link(&parent, path, wanted, target, action)?),
+            Kind::Directory | Kind::Other(_) => Ok(()),
         }
+    }
+
+    fn directory(&self, parent: &Parent, path: &RelPath, wanted: &Wanted) -> Result<(), Error> {
+        rustix::fs::mkdirat(&parent.fd, path.name(), Mode::from_bits_retain(0o700))
+            .map_err(failed("cannot make the directory"))?;
+        parent.belong(path.name());
+        // What it is to be at once, as far as we can still write into it: we may never come to its end.
+        let mode = Mode::from_bits_retain(wanted.mode.unwrap_or(0o755) & 0o1777 | 0o700);
+        rustix::fs::chmodat(&parent.fd, path.name(), mode, AtFlags::empty())
+            .map_err(failed("cannot set the permissions"))?;
+        self.finish_later(path, wanted);
+        Ok(())
     }
 
     fn file<E: From<Error>>(
         &self,
+        parent: &Parent,
         path: &RelPath,
         wanted: &Wanted,
         action: Action,
         write: impl FnOnce(&mut File) -> Result<(), E>,
     ) -> Result<(), E> {
-        let parent = self.parent(path)?;
         let name = format!("{HALF}{}", ids::random(HALF_RANDOM));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&parent, &name, flags, Mode::from_bits_retain(0o600))
+        let fd = rustix::fs::openat(&parent.fd, &name, flags, Mode::from_bits_retain(0o600))
             .map_err(failed("cannot make a file"))?;
         let mut file = File::from(fd);
-        belong(&parent, name.as_bytes());
+        parent.belong(name.as_bytes());
         let done = write(&mut file).and_then(|()| {
             finish(&file, wanted)?;
-            self.keep(&parent, path, action)?;
-            rustix::fs::renameat(&parent, &name, &parent, path.name())
+            self.keep(&parent.fd, path, action)?;
+            rustix::fs::renameat(&parent.fd, &name, &parent.fd, path.name())
                 .map_err(failed("cannot put the file in place"))?;
             Ok(())
         });
         if done.is_err() {
             // Half a file helps nobody; when even this fails its name says what it is.
-            let _ignored = rustix::fs::unlinkat(&parent, &name, AtFlags::empty());
+            let _ignored = rustix::fs::unlinkat(&parent.fd, &name, AtFlags::empty());
         }
         done
     }
 
-    fn link(&self, path: &RelPath, wanted: &Wanted, target: &OsString, action: Action) -> Result<(), Error> {
-        let parent = self.parent(path)?;
+    fn link(
+        &self,
+        parent: &Parent,
+        path: &RelPath,
+        wanted: &Wanted,
+        target: &OsString,
+        action: Action,
+    ) -> Result<(), Error> {
         let name = format!("{HALF}{}", ids::random(HALF_RANDOM));
-        rustix::fs::symlinkat(target.as_bytes(), &parent, &name).map_err(failed("cannot make a link"))?;
-        belong(&parent, name.as_bytes());
-        let done =
-            dress(&parent, &name, wanted).and_then(|()| self.keep(&parent, path, action)).and_then(|()| {
-                rustix::fs::renameat(&parent, &name, &parent, path.name())
+        rustix::fs::symlinkat(target.as_bytes(), &parent.fd, &name).map_err(failed("cannot make a link"))?;
+        parent.belong(name.as_bytes());
+        let done = dress(&parent.fd, &name, wanted)
+            .and_then(|()| self.keep(&parent.fd, path, action))
+            .and_then(|()| {
+                rustix::fs::renameat(&parent.fd, &name, &parent.fd, path.name())
                     .map_err(failed("cannot put the link in place"))
             });
         if done.is_err() {
-            let _ignored = rustix::fs::unlinkat(&parent, &name, AtFlags::empty());
+            let _ignored = rustix::fs::unlinkat(&parent.fd, &name, AtFlags::empty());
         }
         done
     }
@@ -284,11 +330,14 @@ impl Target {
     pub fn set_aside(&self, path: &RelPath) -> Result<bool, Error> {
         let parent = self.parent(path)?;
         let look = || {
-            rustix::fs::statat(&parent, path.name(), AtFlags::SYMLINK_NOFOLLOW).map_err(failed("cannot look"))
+            rustix::fs::statat(&parent.fd, path.name(), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(failed("cannot look"))
         };
         let before = look()?;
         if FileType::from_raw_mode(before.st_mode) == FileType::Directory {
-            return match rustix::fs::unlinkat(&parent, path.name(), AtFlags::REMOVEDIR) {
+            // Nobody is to look into it any more.
+            self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return match rustix::fs::unlinkat(&parent.fd, path.name(), AtFlags::REMOVEDIR) {
                 Ok(()) => Ok(true),
                 // What no backup takes is in it, and stays.
                 Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST) => Ok(false),
@@ -298,17 +347,18 @@ impl Target {
         let to = self.aside.join(path.as_path());
         let io = |source| Error::Io { doing: "cannot keep aside what is there", source };
         std::fs::create_dir_all(to.parent().unwrap_or(&self.aside)).map_err(io)?;
-        if rustix::fs::renameat(&parent, path.name(), rustix::fs::CWD, &to).is_ok() {
+        if rustix::fs::renameat(&parent.fd, path.name(), rustix::fs::CWD, &to).is_ok() {
             return Ok(true);
         }
         // The node's home is on another disk.
-        self.keep(&parent, path, Action::Replace)?;
+        self.keep(&parent.fd, path, Action::Replace)?;
         let after = look()?;
         let state = |stat: &Stat| (stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
         if state(&before) != state(&after) {
             return Err(io(io::Error::other("it was written to meanwhile")));
         }
-        rustix::fs::unlinkat(&parent, path.name(), AtFlags::empty()).map_err(failed("cannot remove it"))?;
+        rustix::fs::unlinkat(&parent.fd, path.name(), AtFlags::empty())
+            .map_err(failed("cannot remove it"))?;
         Ok(true)
     }
 
@@ -338,7 +388,8 @@ impl Target {
     /// # Errors
     /// The first directory that did not take it.
     pub fn close(self, root: Option<&Wanted>) -> Result<(), Error> {
-        for (path, wanted) in self.directories.iter().rev() {
+        let directories = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
+        for (path, wanted) in directories.iter().rev() {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = rustix::fs::openat2(&self.root, path.as_path(), flags, Mode::empty(), beneath())
                 .map_err(failed("cannot open a directory"))?;
@@ -353,26 +404,45 @@ impl Target {
         rustix::fs::fsync(&self.root).map_err(failed("cannot finish the folder"))
     }
 
-    fn parent(&self, path: &RelPath) -> Result<OwnedFd, Error> {
-        let parent = path.parent();
-        let parent = parent.as_ref().map_or(Path::new("."), RelPath::as_path);
+    /// The directory something is in.
+    fn parent(&self, path: &RelPath) -> Result<Arc<Parent>, Error> {
+        let above = path.parent();
+        let last = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((path, parent)) = &*last()
+            && *path == above
+        {
+            return Ok(Arc::clone(parent));
+        }
+        let path = above.as_ref().map_or(Path::new("."), RelPath::as_path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat2(&self.root, parent, flags, Mode::empty(), beneath())
-            .map_err(failed("cannot open its directory"))
+        let fd = rustix::fs::openat2(&self.root, path, flags, Mode::empty(), beneath())
+            .map_err(failed("cannot open its directory"))?;
+        let parent = Arc::new(Parent::new(fd));
+        *last() = Some((above, Arc::clone(&parent)));
+        Ok(parent)
+    }
+}
+
+impl Parent {
+    fn new(fd: OwnedFd) -> Self {
+        let owner =
+            rustix::fs::fstat(&fd).ok().map(|stat| (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)));
+        let ours = (rustix::process::geteuid(), rustix::process::getegid());
+        Self { fd, owner: owner.filter(|owner| *owner != ours) }
+    }
+
+    /// Gives what is new in the directory its owner: the node may be root, and the folder is a person's. Where that is not
+    /// allowed it stays ours.
+    fn belong(&self, name: &[u8]) {
+        if let Some((user, group)) = self.owner {
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            let _kept = rustix::fs::chownat(&self.fd, name, Some(user), Some(group), flags);
+        }
     }
 }
 
 fn beneath() -> ResolveFlags {
     ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS
-}
-
-/// Gives what is new in a directory the owner of the directory: the node may be root, and the folder is a person's. Where
-/// that is not allowed it stays ours.
-fn belong(directory: &OwnedFd, name: &[u8]) {
-    if let Ok(stat) = rustix::fs::fstat(directory) {
-        let (user, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-        let _kept = rustix::fs::chownat(directory, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW);
-    }
 }
 
 /// Gives a link its time; it has no permissions of its own.
@@ -427,7 +497,7 @@ mod tests {
         Wanted { path: path.into(), kind, mode: Some(0o644), modified }
     }
 
-    fn put(target: &mut Target, wanted: &Wanted, text: &str) -> Result<Action, Error> {
+    fn put(target: &Target, wanted: &Wanted, text: &str) -> Result<Action, Error> {
         let (path, action) = target.look(wanted)?;
         if matches!(action, Action::Add | Action::Replace) {
             target.put(&path, wanted, action, |file| {
@@ -447,7 +517,7 @@ mod tests {
         std::fs::write(outside.join("passwd"), "root").unwrap();
         symlink(&outside, root.join("planted")).unwrap();
         symlink(outside.join("passwd"), root.join("file")).unwrap();
-        let mut target = Target::open(&root, directory.path().join("aside")).unwrap();
+        let target = Target::open(&root, directory.path().join("aside")).unwrap();
         let file = || Kind::File { size: 4 };
         for bad in [
             "../x",
@@ -465,21 +535,21 @@ mod tests {
             "planted/new",
             "planted/../x",
         ] {
-            assert!(put(&mut target, &wanted(bad, file()), "evil").is_err(), "{bad}");
+            assert!(put(&target, &wanted(bad, file()), "evil").is_err(), "{bad}");
         }
         // A link that the snapshot itself brings, then something through it.
         let link = wanted("way", Kind::Link(outside.clone().into_os_string()));
-        put(&mut target, &link, "").unwrap();
-        assert!(put(&mut target, &wanted("way/passwd", file()), "evil").is_err());
-        assert!(put(&mut target, &wanted("way/dir", Kind::Directory), "").is_err());
+        put(&target, &link, "").unwrap();
+        assert!(put(&target, &wanted("way/passwd", file()), "evil").is_err());
+        assert!(put(&target, &wanted("way/dir", Kind::Directory), "").is_err());
         // A link where a file should be is in the way, and never written through.
-        assert_eq!(put(&mut target, &wanted("file", file()), "evil").unwrap(), Action::InTheWay);
+        assert_eq!(put(&target, &wanted("file", file()), "evil").unwrap(), Action::InTheWay);
         assert_eq!(
-            put(&mut target, &wanted("dev", Kind::Other("chardev".to_owned())), "").unwrap(),
+            put(&target, &wanted("dev", Kind::Other("chardev".to_owned())), "").unwrap(),
             Action::Never
         );
         let setuid = Wanted { mode: Some(0o104_755), ..wanted("suid", file()) };
-        put(&mut target, &setuid, "evil").unwrap();
+        put(&target, &setuid, "evil").unwrap();
         target.close(None).unwrap();
         assert_eq!(std::fs::metadata(root.join("suid")).unwrap().permissions().mode() & 0o7777, 0o755);
         let left: Vec<_> =
@@ -496,10 +566,10 @@ mod tests {
         std::fs::create_dir_all(root.join("sub")).unwrap();
         std::fs::write(root.join("sub/edited"), "mine, newer").unwrap();
         let aside = directory.path().join("aside");
-        let mut target = Target::open(&root, aside.clone()).unwrap();
+        let target = Target::open(&root, aside.clone()).unwrap();
         let file = wanted("sub/edited", Kind::File { size: 4 });
-        assert_eq!(put(&mut target, &file, "old!").unwrap(), Action::Replace);
-        assert_eq!(put(&mut target, &file, "old!").unwrap(), Action::Leave, "a restore goes on where it was");
+        assert_eq!(put(&target, &file, "old!").unwrap(), Action::Replace);
+        assert_eq!(put(&target, &file, "old!").unwrap(), Action::Leave, "a restore goes on where it was");
         assert_eq!(std::fs::read_to_string(aside.join("sub/edited")).unwrap(), "mine, newer");
         assert_eq!(std::fs::read_to_string(root.join("sub/edited")).unwrap(), "old!");
         let (path, action) = target.look(&wanted("sub/other", Kind::File { size: 1 })).unwrap();
@@ -517,10 +587,10 @@ mod tests {
         }
         let directory = tempfile::tempdir().unwrap();
         std::os::unix::fs::chown(directory.path(), Some(4321), Some(1234)).unwrap();
-        let mut target = Target::open(directory.path(), directory.path().join("aside")).unwrap();
-        put(&mut target, &Wanted { mode: Some(0o755), ..wanted("sub", Kind::Directory) }, "").unwrap();
-        put(&mut target, &wanted("sub/file", Kind::File { size: 1 }), "x").unwrap();
-        put(&mut target, &wanted("sub/link", Kind::Link("file".into())), "").unwrap();
+        let target = Target::open(directory.path(), directory.path().join("aside")).unwrap();
+        put(&target, &Wanted { mode: Some(0o755), ..wanted("sub", Kind::Directory) }, "").unwrap();
+        put(&target, &wanted("sub/file", Kind::File { size: 1 }), "x").unwrap();
+        put(&target, &wanted("sub/link", Kind::Link("file".into())), "").unwrap();
         target.close(None).unwrap();
         for path in ["sub", "sub/file", "sub/link"] {
             let meta = std::fs::symlink_metadata(directory.path().join(path)).unwrap();

@@ -58,10 +58,10 @@ impl Saved {
 /// One thing of a snapshot: what it says of itself, and what reads it.
 pub type Read<C> = Result<(Wanted, C), Trouble>;
 
-/// Gives back what snapshots of one form hold. Everything blocks: callers are on threads that may.
-pub trait Reader {
+/// Gives back what snapshots of one form hold. Everything blocks: callers are on threads that may, on several at once.
+pub trait Reader: Sync {
     /// What reads the content of one file.
-    type Content;
+    type Content: Send;
 
     /// What a snapshot holds, in the order of its paths: what each says of itself, and what reads it. Those that are
     /// `likely` to be read may be fetched before their turn. Returns what the folder itself is.
@@ -80,6 +80,9 @@ pub trait Reader {
     /// # Errors
     /// When it cannot be read whole, or `to` does not take it.
     fn content(&self, content: Self::Content, to: &mut File) -> Result<(), Trouble>;
+
+    /// How many bytes of content there are, whatever the snapshot says of the file.
+    fn length(&self, content: &Self::Content) -> u64;
 
     /// Equal for equal contents at one destination, and short.
     fn fingerprint(content: &Self::Content) -> [u8; 32];

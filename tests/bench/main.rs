@@ -38,13 +38,18 @@ fn main() {
             if let Some(files) = words.iter().find_map(|word| word.strip_prefix("--files=")) {
                 extent.sizes = files.split(',').map(|number| number.parse().unwrap()).collect();
             }
-            let (rows, notes) =
-                runtime.block_on(bounded(LIMIT_LONG, sync::run(&extent, &contenders(&words))));
+            let all = sync::Name::ALL.map(|name| (name.as_str(), name));
+            let contenders = only(&words, &all).unwrap_or_else(|| sync::Name::ALL.into());
+            let (rows, notes) = runtime.block_on(bounded(LIMIT_LONG, sync::run(&extent, &contenders)));
             ("sync", rows, notes)
         }
         Some("backup") => {
             let quick = words.iter().any(|word| word == "--quick");
-            let extent = if quick { backup::Extent::QUICK } else { backup::Extent::FULL };
+            let mut extent = if quick { backup::Extent::quick() } else { backup::Extent::full() };
+            let steps = backup::Step::ALL.map(|step| (step.as_str(), step));
+            if let Some(only) = only(&words, &steps) {
+                extent.steps = only;
+            }
             let (rows, notes) = runtime.block_on(bounded(LIMIT_LONG, backup::run(&extent)));
             ("backup", rows, notes)
         }
@@ -54,18 +59,15 @@ fn main() {
     assert!(rows.iter().all(|row| row.holds), "a target does not hold");
 }
 
-/// Those that `--only=NAME,NAME` names, otherwise all.
-fn contenders(words: &[String]) -> Vec<sync::Name> {
-    let Some(only) = words.iter().find_map(|word| word.strip_prefix("--only=")) else {
-        return sync::Name::ALL.into();
-    };
-    let wanted: Vec<_> =
-        only.split(',').map(|word| sync::Name::ALL.into_iter().find(|name| name.as_str() == word)).collect();
-    let known = sync::Name::ALL.map(sync::Name::as_str).join(", ");
-    wanted
-        .into_iter()
-        .map(|name| name.unwrap_or_else(|| panic!("`{only}` names one that is not there: {known}")))
-        .collect()
+/// Those that `--only=NAME,NAME` names, if it is there.
+fn only<T: Copy>(words: &[String], all: &[(&str, T)]) -> Option<Vec<T>> {
+    let only = words.iter().find_map(|word| word.strip_prefix("--only="))?;
+    let find = |word: &str| all.iter().find(|(name, _)| *name == word).map(|(_, one)| *one);
+    let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+    let wanted = only.split(',').map(|word| {
+        find(word).unwrap_or_else(|| panic!("`{word}` is not there: there are {}", names.join(", ")))
+    });
+    Some(wanted.collect())
 }
 
 /// Ends in time, and when told to: what was made is removed either way, because dropping the work removes it.

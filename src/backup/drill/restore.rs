@@ -119,7 +119,8 @@ fn bring(
     let disk = |error: restore::Error| local(scratch, &error);
     // Whatever its owner has set, it is to be read again here.
     let wanted = Wanted { mode: Some(0o600), ..wanted.clone() };
-    let (path, action) = target.look(&wanted).map_err(disk)?;
+    let (spot, _) = target.look(&wanted).map_err(disk)?;
+    let path = spot.path;
     let mut above = Vec::new();
     let mut next = path.parent();
     while let Some(directory) = next {
@@ -138,9 +139,10 @@ fn bring(
             target.put(&directory, &wanted, action, |_| Ok(())).map_err(disk)?;
         }
     }
+    let (spot, action) = target.look(&wanted).map_err(disk)?;
     let digest = Digest::of(&content);
     let write = |file: &mut File| reader.content(content, file).map_err(Bad::There);
-    match target.put(&path, &wanted, action, write) {
+    match target.put(&spot, &wanted, action, write) {
         Ok(()) => {}
         Err(Bad::There(trouble)) => return Err(trouble),
         Err(Bad::Here(error)) => return Err(disk(error)),

@@ -337,6 +337,11 @@ impl snapshot::Reader for Reader {
         to.write_all(&bytes).map_err(|error| written(&error))
     }
 
+    fn length(&self, content: &Content) -> u64 {
+        // No more than this is ever taken.
+        content.stored.as_ref().map_or(0, |stored| stored.size)
+    }
+
     fn fingerprint(content: &Content) -> [u8; 32] {
         content.stored.as_ref().map_or([0; 32], |stored| *stored.hash.as_bytes())
     }

@@ -4,7 +4,6 @@
 //! outlive it, so everything here runs on threads that may block. rustic knows no "stop": a run ends by this backend
 //! refusing to go on. And it wraps our errors in its own words, so the first one is kept aside as it was.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -21,47 +20,31 @@ use rustic_core::WriteBackend;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::ranges::Part;
 use crate::backup::objects::Objects;
 use crate::backup::trouble::Cause;
 use crate::backup::trouble::Trouble;
-
-/// How much of a pack is fetched at once when much of it will be wanted.
-const WINDOW: u64 = 4 << 20;
-/// How many such pieces are kept.
-const WINDOWS: usize = 6;
 
 /// The objects of one repository. Cheap to clone; clones share their state.
 #[derive(Debug, Clone)]
 pub struct Backend {
     /// For what rustic does not do.
     pub objects: Objects,
-    runtime: Handle,
+    /// The async runtime; it outlives the repository.
+    pub runtime: Handle,
     stop: CancellationToken,
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    first: Mutex<Option<Trouble>>,
-    windows: Mutex<VecDeque<Window>>,
-}
-
-#[derive(Debug, Clone)]
-struct Window {
-    pack: Id,
-    offset: u64,
-    bytes: Bytes,
+    first: Arc<Mutex<Option<Trouble>>>,
 }
 
 impl Backend {
     /// Reads and writes until the token is cancelled.
     pub fn new(objects: Objects, runtime: Handle, stop: CancellationToken) -> Self {
-        Self { objects, runtime, stop, shared: Arc::default() }
+        Self { objects, runtime, stop, first: Arc::default() }
     }
 
     /// What went wrong first, said once.
     pub fn take_trouble(&self) -> Option<Trouble> {
-        self.shared.first.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Waits for something to be done to the objects.
@@ -70,43 +53,31 @@ impl Backend {
     }
 
     fn run<T>(&self, work: impl Future<Output = Result<T, Trouble>>) -> RusticResult<T> {
-        let stopped = || Trouble::new(Cause::Stopped, "go on", "");
-        let done = self.runtime.block_on(async {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => Err(stopped()),
-                done = work => done,
-            }
-        });
+        let done = self.runtime.block_on(self.going_on(work));
         done.map_err(|trouble| {
             let error = RusticError::new(ErrorKind::Backend, trouble.to_string());
-            self.shared.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(trouble);
+            self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(trouble);
             error
         })
     }
 
-    /// A part of a pack from a larger piece around it, which is likely to be wanted next.
-    fn window(&self, id: &Id, offset: u64, length: u64) -> RusticResult<Bytes> {
-        let within = |window: &Window| {
-            let from = offset.checked_sub(window.offset)?;
-            let end = from + length;
-            (window.pack == *id && end <= window.bytes.len() as u64)
-                .then(|| window.bytes.slice(usize::try_from(from).ok()?..usize::try_from(end).ok()?).into())?
-        };
-        let windows = || self.shared.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = windows().iter().find_map(within) {
-            return Ok(found);
+    /// A part of a pack.
+    ///
+    /// # Errors
+    /// When it cannot be read whole, or we are asked to stop.
+    pub async fn part(&self, part: &Part) -> Result<Bytes, Trouble> {
+        let (key, bytes) = (key(FileType::Pack, &part.pack), &part.bytes);
+        self.going_on(self.objects.get_range(&key, bytes.start, bytes.end - bytes.start)).await
+    }
+
+    /// Does something unless we are asked to stop.
+    async fn going_on<T>(&self, work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+        tokio::select! {
+            // Cancel-safe: whoever stops wants none of it.
+            biased;
+            () = self.stop.cancelled() => Err(Trouble::new(Cause::Stopped, "go on", "")),
+            done = work => done,
         }
-        let key = key(FileType::Pack, id);
-        let bytes = self.run(async {
-            let size = self.objects.size(&key).await?.unwrap_or(0);
-            let wanted = WINDOW.max(length).min(size.saturating_sub(offset)).max(length);
-            self.objects.get_range(&key, offset, wanted).await
-        })?;
-        let mut kept = windows();
-        kept.push_front(Window { pack: *id, offset, bytes: bytes.clone() });
-        kept.truncate(WINDOWS);
-        Ok(bytes.slice(..usize::try_from(length).unwrap_or(bytes.len())))
     }
 }
 
@@ -146,13 +117,10 @@ impl ReadBackend for Backend {
         &self,
         tpe: FileType,
         id: &Id,
-        cacheable: bool,
+        _cacheable: bool,
         offset: u32,
         length: u32,
     ) -> RusticResult<Bytes> {
-        if tpe == FileType::Pack && !cacheable {
-            return self.window(id, offset.into(), length.into());
-        }
         self.run(self.objects.get_range(&key(tpe, id), offset.into(), length.into()))
     }
 

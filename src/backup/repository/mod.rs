@@ -5,13 +5,14 @@
 //! password, which waits for our locks as we wait for its.
 
 mod backend;
+mod blobs;
 mod key;
 mod lock;
 mod prove;
+mod ranges;
+mod read;
 mod source;
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,11 +24,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustic_core::BackupOptions;
-use rustic_core::BlobId;
 use rustic_core::CheckOptions;
 use rustic_core::ConfigOptions;
 use rustic_core::Credentials;
-use rustic_core::IndexedFullStatus;
 use rustic_core::IndexedIdsStatus;
 use rustic_core::KeyOptions;
 use rustic_core::OpenStatus;
@@ -36,18 +35,13 @@ use rustic_core::RepositoryBackends;
 use rustic_core::RepositoryOptions;
 use rustic_core::RusticError;
 use rustic_core::SnapshotOptions;
-use rustic_core::repofile::BlobType;
 use rustic_core::repofile::MasterKey;
-use rustic_core::repofile::Node;
-use rustic_core::repofile::NodeType;
 use rustic_core::repofile::SnapshotFile;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::digest::Listing;
 use super::objects::Objects;
-use super::restore;
-use super::snapshot::Read;
 use super::trouble::Cause;
 use super::trouble::Trouble;
 use super::walk::Shared;
@@ -62,8 +56,11 @@ pub use lock::Held;
 pub use lock::Lock;
 pub use lock::RENEW;
 pub use lock::unlock;
+pub use read::Content;
+pub use read::Reader;
 
 use backend::Backend;
+use blobs::Blobs;
 use source::Source;
 
 /// What the paths of all workspaces begin with in a snapshot.
@@ -99,9 +96,6 @@ pub struct Repository<S = OpenStatus> {
 
 /// A repository that is ready to take snapshots.
 pub type Writer = Repository<IndexedIdsStatus>;
-
-/// A repository that is ready to give content back.
-pub type Reader = Repository<IndexedFullStatus>;
 
 /// What a snapshot is taken of.
 pub struct Subject<'a> {
@@ -416,7 +410,8 @@ impl Repository {
             .inner
             .to_indexed()
             .map_err(|error| trouble(&backend, &format!("read the index of {shown}"), &error))?;
-        Ok(Repository { inner, backend, shown })
+        let blobs = Blobs::new(backend.clone(), lock::cipher(&inner.key())?);
+        Ok(Reader::new(Repository { inner, backend, shown }, blobs))
     }
 }
 
@@ -456,82 +451,6 @@ impl Repository<IndexedIdsStatus> {
         let (new, changed) = (summary.files_new, summary.files_changed);
         let digest = listing.lock().unwrap_or_else(PoisonError::into_inner).finish();
         Ok((Saved { snapshot, since, new, changed, stored: summary.data_added_packed }, digest))
-    }
-}
-
-impl super::snapshot::Reader for Reader {
-    type Content = Content;
-
-    fn entries(
-        &self,
-        snapshot: &Snapshot,
-        _likely: &dyn Fn(&restore::Wanted) -> bool,
-        each: &mut dyn FnMut(Read<Content>),
-    ) -> Result<restore::Wanted, Trouble> {
-        let path = format!("{}:{}", snapshot.id, snapshot.path);
-        let root = self
-            .inner
-            .node_from_snapshot_path(&path, |_| true)
-            .map_err(|error| self.trouble("open a snapshot of", &error))?;
-        // The library's own walk gives whatever follows a directory that cannot be read a path inside of that directory.
-        let tree = |id| self.inner.get_tree(&id).map_err(|error| self.trouble("list a snapshot of", &error));
-        let nodes = match root.subtree {
-            Some(id) => tree(id)?.nodes,
-            None => vec![root.clone()],
-        };
-        let mut open = vec![(PathBuf::new(), nodes.into_iter())];
-        while let Some((directory, nodes)) = open.last_mut() {
-            let Some(node) = nodes.next() else {
-                open.pop();
-                continue;
-            };
-            let (path, subtree) = (directory.join(node.name()), node.subtree);
-            each(Ok((wanted(&path, &node), Content(node))));
-            match subtree.map(tree) {
-                Some(Ok(tree)) => open.push((path, tree.nodes.into_iter())),
-                Some(Err(trouble)) => each(Err(trouble)),
-                None => {}
-            }
-        }
-        Ok(wanted(Path::new(""), &root))
-    }
-
-    fn content(&self, content: Content, to: &mut File) -> Result<(), Trouble> {
-        for id in content.0.content.iter().flatten() {
-            let bytes = self
-                .inner
-                .get_blob_cached(&BlobId::from(*id), BlobType::Data)
-                .map_err(|error| self.trouble("read from", &error))?;
-            to.write_all(&bytes)
-                .map_err(|error| Trouble::new(restore::cause_of(&error), "write", error.to_string()))?;
-        }
-        Ok(())
-    }
-
-    fn fingerprint(content: &Content) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new();
-        for id in content.0.content.iter().flatten() {
-            hasher.update(id.to_hex().as_str().as_bytes());
-        }
-        *hasher.finalize().as_bytes()
-    }
-}
-
-/// What reads a file of a snapshot.
-pub struct Content(Node);
-
-fn wanted(path: &Path, node: &Node) -> restore::Wanted {
-    let kind = match &node.node_type {
-        NodeType::Dir => restore::Kind::Directory,
-        NodeType::File => restore::Kind::File { size: node.meta.size },
-        NodeType::Symlink { .. } => restore::Kind::Link(node.node_type.to_link().as_os_str().to_owned()),
-        other => restore::Kind::Other(other.to_string()),
-    };
-    restore::Wanted {
-        path: path.as_os_str().to_owned(),
-        kind,
-        mode: node.meta.mode,
-        modified: node.meta.mtime,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::backup::trouble::Trouble;
 impl Content {
     /// The blobs a file consists of: each is called by the SHA-256 of what it holds.
     pub fn blobs(&self) -> Vec<String> {
-        self.0.content.iter().flatten().map(|id| id.to_hex().as_str().to_owned()).collect()
+        self.ids.iter().map(|id| id.to_hex().as_str().to_owned()).collect()
     }
 }
 
@@ -30,7 +30,8 @@ impl Reader {
         let mut bytes = Vec::new();
         for blob in blobs {
             let Ok(id) = blob.parse::<DataId>() else { return Ok(false) };
-            let entry = self.inner.get_index_entry(&id).map_err(|error| self.trouble("read from", &error))?;
+            let entry = self.repository.inner.get_index_entry(&id);
+            let entry = entry.map_err(|error| self.repository.trouble("read from", &error))?;
             bytes.resize(entry.data_length() as usize, 0);
             match file.read_exact(&mut bytes) {
                 Ok(()) => {}

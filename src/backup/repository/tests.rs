@@ -13,9 +13,11 @@ use tempfile::TempDir;
 use super::*;
 use crate::backup::destination::Place;
 use crate::backup::objects::Patience;
+use crate::backup::restore;
 use crate::backup::restore::Action;
 use crate::backup::restore::Target;
 use crate::backup::snapshot::Reader as _;
+use crate::backup::tests::counted::Counted;
 use crate::backup::tests::picture;
 use crate::backup::walk;
 use crate::backup::walk::Report;
@@ -71,7 +73,7 @@ impl Bench {
     fn restore(&self, snapshot: &Snapshot, to: &Path) -> Vec<Trouble> {
         std::fs::create_dir_all(to).unwrap();
         let reader = self.access.open().unwrap().unwrap().reader().unwrap();
-        let mut target = Target::open(to, to.with_extension("aside")).unwrap();
+        let target = Target::open(to, to.with_extension("aside")).unwrap();
         let mut bad = Vec::new();
         let mut each = |entry: Result<(restore::Wanted, Content), Trouble>| {
             let (wanted, content) = entry.unwrap();
@@ -176,6 +178,80 @@ async fn a_damaged_pack_costs_its_files_and_no_others() {
         assert_eq!(bad.iter().map(|trouble| trouble.cause).collect::<Vec<_>>(), [Cause::Damaged], "{bad:?}");
         assert!(to.join("src/a.js").exists() && !to.join("large.bin").exists());
         assert!(!bench.access.open().unwrap().unwrap().check(true).unwrap().is_empty());
+    })
+    .await;
+}
+
+/// Bytes that nothing packs, different for each number.
+fn noise(number: u32, length: usize) -> Vec<u8> {
+    let mut reader = blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof();
+    let mut bytes = vec![0; length];
+    reader.fill(&mut bytes);
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_together_is_lost_apart() {
+    blocking(|bench| {
+        let folder = bench.folder();
+        std::fs::remove_file(folder.join("large.bin")).unwrap();
+        let files: Vec<String> = (0..40).map(|number| format!("f{number:02}")).collect();
+        for (number, file) in files.iter().enumerate() {
+            std::fs::write(folder.join(file), noise(number as u32, 20_000)).unwrap();
+        }
+        bench.save("2026-01-01T12:00:00Z").unwrap();
+        let pack = stored(&bench, "data").remove(0);
+        // It lies in a pack of its own.
+        std::fs::write(folder.join("later"), noise(99, 20_000)).unwrap();
+        bench.save("2026-01-01T13:00:00Z").unwrap();
+        let snapshot = bench.access.open().unwrap().unwrap().snapshots().unwrap().remove(1);
+        let whole = std::fs::read(&pack).unwrap();
+        let half = whole.len() / 2;
+        let mut flipped = whole.clone();
+        flipped[half] ^= 1;
+        let lost = |pack_is: Option<&[u8]>, to: &str| {
+            match pack_is {
+                Some(bytes) => std::fs::write(&pack, bytes).unwrap(),
+                None => std::fs::remove_file(&pack).unwrap(),
+            }
+            let to = bench.directory.path().join(to);
+            let bad = bench.restore(&snapshot, &to);
+            assert_eq!(std::fs::read(to.join("later")).unwrap(), noise(99, 20_000), "{bad:?}");
+            assert!(to.join("src/deep/er/empty").exists() && to.join("link").is_symlink());
+            let there: Vec<_> = files.iter().filter(|file| to.join(file).exists()).collect();
+            for file in &there {
+                assert_eq!(std::fs::read(to.join(file)).unwrap(), std::fs::read(folder.join(file)).unwrap());
+            }
+            let left = std::fs::read_dir(&to).unwrap().count();
+            assert!(left <= std::fs::read_dir(&folder).unwrap().count(), "nothing half written is left");
+            (files.len() - there.len(), bad)
+        };
+        let (files_lost, bad) = lost(Some(&flipped), "flipped");
+        assert_eq!((files_lost, bad.len(), bad[0].cause), (1, 1, Cause::Damaged), "{bad:?}");
+        let (files_lost, bad) = lost(Some(&whole[..half]), "cut");
+        assert!((15..=25).contains(&files_lost) && bad.len() >= files_lost, "{files_lost} {bad:?}");
+        let (files_lost, bad) = lost(None, "gone");
+        assert_eq!(files_lost, files.len(), "{bad:?}");
+        assert!(bad.iter().all(|trouble| trouble.cause == Cause::Missing), "{bad:?}");
+        assert_eq!(lost(Some(&whole), "whole"), (0, vec![]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_files_cost_few_requests() {
+    blocking(|mut bench| {
+        std::fs::remove_file(bench.folder().join("large.bin")).unwrap();
+        for number in 0..300 {
+            std::fs::write(bench.folder().join(format!("f{number}")), noise(number, 3_000)).unwrap();
+        }
+        bench.save("2026-01-01T12:00:00Z").unwrap();
+        let snapshot = bench.access.open().unwrap().unwrap().snapshots().unwrap().remove(0);
+        let counted = Counted::default();
+        bench.access.objects = bench.access.objects.through(|store| counted.over(store));
+        assert_eq!(bench.restore(&snapshot, &bench.directory.path().join("back")), []);
+        assert_eq!(picture(&bench.directory.path().join("back")), picture(&bench.folder()));
+        assert!(counted.requests() <= 10, "{}", counted.requests());
     })
     .await;
 }

@@ -33,11 +33,16 @@ struct Thing {
     target: String,
     mode: u32,
     size: u64,
+    /// How often its content is repeated.
+    times: usize,
 }
+
+/// As long as a blob usually is at most.
+const BLOCK: usize = 8 << 20;
 
 fn file(path: impl Into<String>) -> Thing {
     let size = EVIL.len() as u64;
-    Thing { path: path.into(), kind: "file", target: String::new(), mode: 0o644, size }
+    Thing { path: path.into(), kind: "file", target: String::new(), mode: 0o644, size, times: 1 }
 }
 
 fn directory(path: &str) -> Thing {
@@ -189,6 +194,8 @@ impl Forge for OfMirror {
 struct OfRepository {
     root: PathBuf,
     cipher: Aes256CtrPoly1305Aes,
+    /// What its snapshots say they hold.
+    says: Option<u64>,
 }
 
 /// What a pack is put together from.
@@ -279,15 +286,26 @@ impl OfRepository {
                 let empty = self.blob(packs, 1, b"{\"nodes\":[]}\n");
                 json!({ "name": name, "type": "dir", "mode": thing.mode, "subtree": empty })
             }
+            "swapped" => {
+                // Sealed as it should be, and called by another's name.
+                let pack = &mut packs[0];
+                let (id, sealed) = (digest(b"another"), self.seal(content(thing).as_bytes()));
+                pack.blobs.push((0, id.clone(), pack.bytes.len(), sealed.len()));
+                pack.bytes.extend(sealed);
+                json!({ "name": name, "type": "file", "mode": thing.mode, "size": thing.size, "content": [id] })
+            }
             "lost" => {
                 json!({ "name": name, "type": "dir", "mode": thing.mode, "subtree": digest(b"nowhere") })
             }
             "link" => json!({ "name": name, "type": "symlink", "mode": 0o777, "linktarget": thing.target }),
             kind => {
-                let id = self.blob(packs, 0, content(thing).as_bytes());
+                let block = "x".repeat(BLOCK);
+                let text = if kind == "bomb" { &block } else { content(thing) };
+                let id = self.blob(packs, 0, text.as_bytes());
+                let kind = if kind == "bomb" { "file" } else { kind };
                 let kind = if kind == "hardlink" { "file" } else { kind };
                 json!({ "name": name, "type": kind, "mode": thing.mode, "mtime": WHEN, "size": thing.size,
-                    "inode": 7, "links": 2, "device": 3, "content": [id] })
+                    "inode": 7, "links": 2, "device": 3, "content": vec![id; thing.times] })
             }
         }
     }
@@ -304,8 +322,11 @@ impl Forge for OfRepository {
         let index = json!({ "packs": packs.map(|pack| self.pack(pack)) });
         self.store("index", &self.seal(index.to_string().as_bytes()));
         let time = format!("2024-01-15T10:{:02}:{:02}Z", number / 60, number % 60);
-        let snapshot = json!({ "time": time, "tree": root, "paths": ["/workspaces/shop"], "hostname": "node1",
+        let mut snapshot = json!({ "time": time, "tree": root, "paths": ["/workspaces/shop"], "hostname": "node1",
             "username": "", "tags": [format!("nexus-workspace-{ID}")] });
+        if let Some(bytes) = self.says {
+            snapshot["summary"] = json!({ "total_files_processed": 1, "total_bytes_processed": bytes });
+        }
         self.store("snapshots", &self.seal(snapshot.to_string().as_bytes()))
     }
 }
@@ -338,7 +359,8 @@ fn repository(bench: &Bench) -> OfRepository {
     let keys = Keys::load(&bench.at("home/backup/keys/there.json")).unwrap().unwrap();
     let master = keys.master.unwrap();
     let key = [&*master.reveal().encrypt, &master.reveal().mac.k, &master.reveal().mac.r].concat();
-    OfRepository { root: bench.at("there"), cipher: Aes256CtrPoly1305Aes::new(Key::from_slice(&key)) }
+    let cipher = Aes256CtrPoly1305Aes::new(Key::from_slice(&key));
+    OfRepository { root: bench.at("there"), cipher, says: None }
 }
 
 async fn nothing_outside_is_touched(form: &str) {
@@ -414,6 +436,25 @@ async fn a_hostile_mirror_touches_nothing_outside_the_folder() {
     nothing_outside_is_touched("mirror").await;
 }
 
+/// An index that leads astray gives no file the content of another.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_called_by_the_name_of_another_is_not_restored() {
+    let bench = bench("incremental");
+    bench.run().await;
+    let swapped = Thing { kind: "swapped", ..file("swapped") };
+    let id = repository(&bench).write(1, &[file("good"), swapped]);
+    let request = recover::Request {
+        folder: "shop".to_owned(),
+        snapshot: Some(id),
+        to: Some("back".to_owned()),
+        mode: recover::Mode::New,
+        ..recover::Request::default()
+    };
+    let done = bench.backups.restore(request).await.unwrap();
+    assert_eq!((done.failed.total, done.failed.listed[0].0.as_str()), (1, "swapped"), "{done:?}");
+    assert!(bench.at("back/good").exists() && !bench.at("back/swapped").exists());
+}
+
 /// A directory whose list is lost costs what is in it, and nothing beside it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_after_a_lost_directory_is_restored_where_it_was() {
@@ -434,5 +475,46 @@ async fn what_comes_after_a_lost_directory_is_restored_where_it_was() {
     assert_eq!(std::fs::read_dir(bench.at("back/damaged")).unwrap().count(), 0);
     for one in after {
         assert!(bench.at("back").join(&one.path).is_file(), "{} {done:?}", one.path);
+    }
+}
+
+/// One blob is stored once and may be named as often as one likes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_is_repeated_without_end_does_not_fill_the_disk() {
+    let bench = bench("incremental");
+    bench.run().await;
+    let free = || {
+        let stat = rustix::fs::statvfs(bench.directory.path()).unwrap();
+        stat.f_bavail * stat.f_frsize
+    };
+    let times = usize::try_from(free()).unwrap() / BLOCK + 2;
+    let honest = (times * BLOCK) as u64;
+    // The file lies, the snapshot lies and the file does not, both do, nobody does.
+    let lies = [(None, 4, true), (Some(8), honest, true), (Some(8), 4, true), (None, honest, false)];
+    for (number, (says, size, begins)) in lies.into_iter().enumerate() {
+        let bomb = Thing { kind: "bomb", times, size, ..file("bomb") };
+        let things = [bomb, Thing { size: GOOD.len() as u64, ..file("good") }];
+        let id = OfRepository { says, ..repository(&bench) }.write(number, &things);
+        let request = recover::Request {
+            folder: "shop".to_owned(),
+            snapshot: Some(id),
+            to: Some("back".to_owned()),
+            mode: recover::Mode::New,
+            ..recover::Request::default()
+        };
+        let done = bench.backups.restore(request).await;
+        if !begins {
+            assert!(matches!(done, Err(Error::Space { needed, .. }) if needed >= honest), "{done:?}");
+            assert!(!bench.at("back").exists());
+            continue;
+        }
+        let done = done.unwrap();
+        let (path, why) = &done.failed.listed[0];
+        assert_eq!((path.as_str(), done.failed.total), ("bomb", 1), "{done:?}");
+        let begin = format!("it holds {honest} bytes where the snapshot says {size}, and there is room for ");
+        assert!(why.starts_with(&begin), "{why}");
+        assert_eq!(std::fs::read_to_string(bench.at("back/good")).unwrap(), GOOD);
+        assert!(!bench.at("back/bomb").exists());
+        std::fs::remove_dir_all(bench.at("back")).unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! Whole runs at destinations that are folders: what is saved, what is passed over, and what that rests on.
 
+pub(super) mod counted;
 mod hostile;
 
 use std::os::unix::fs::MetadataExt as _;

@@ -36,13 +36,50 @@ const OLD: Duration = Duration::from_millis(2_500);
 
 /// How much is measured.
 pub struct Extent {
-    files: usize,
-    rounds: usize,
+    pub files: usize,
+    pub rounds: usize,
+    pub steps: Vec<Step>,
 }
 
 impl Extent {
-    pub const FULL: Self = Self { files: 20_000, rounds: 2 };
-    pub const QUICK: Self = Self { files: 2_000, rounds: 1 };
+    pub fn full() -> Self {
+        Self { files: 20_000, rounds: 2, steps: Step::ALL.into() }
+    }
+
+    pub fn quick() -> Self {
+        Self { files: 2_000, rounds: 1, ..Self::full() }
+    }
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Step {
+    First,
+    Unchanged,
+    Changed,
+    Restore,
+    One,
+    /// A first run to two destinations at once.
+    Two,
+    /// How many requests a mirror needs.
+    Requests,
+}
+
+impl Step {
+    pub const ALL: [Self; 7] =
+        [Self::First, Self::Unchanged, Self::Changed, Self::Restore, Self::One, Self::Two, Self::Requests];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Unchanged => "unchanged",
+            Self::Changed => "changed",
+            Self::Restore => "restore",
+            Self::One => "one",
+            Self::Two => "two",
+            Self::Requests => "requests",
+        }
+    }
 }
 
 /// What one contender took for each step.
@@ -73,33 +110,28 @@ pub async fn run(extent: &Extent) -> (Vec<Row>, Vec<String>) {
         bench.begin(round);
         bench.plant(extent.files);
         tokio::time::sleep(OLD).await;
+        // Nothing else can be measured before it.
         bench.each(&mut all, Step::First);
         stored = (server.stored("snapshots-a"), server.stored(&bench.restic_bucket()));
         bench.each(&mut all, Step::Unchanged);
-        bench.change(round);
-        tokio::time::sleep(OLD).await;
-        bench.each(&mut all, Step::Changed);
-        bench.each(&mut all, Step::Restore);
-        bench.each(&mut all, Step::One);
-        alone.push(bench.node_run(&["--destination", "two-a"]).seconds);
-        alone.push(bench.node_run(&["--destination", "two-b"]).seconds);
-        bench.forget("two-a");
-        bench.forget("two-b");
-        two.push(bench.node_run_two());
+        if bench.measures(Step::Changed) {
+            bench.change(round);
+            tokio::time::sleep(OLD).await;
+        }
+        for step in [Step::Changed, Step::Restore, Step::One] {
+            bench.each(&mut all, step);
+        }
+        if bench.measures(Step::Two) {
+            alone.push(bench.node_run(&["--destination", "two-a"]).seconds);
+            alone.push(bench.node_run(&["--destination", "two-b"]).seconds);
+            bench.forget("two-a");
+            bench.forget("two-b");
+            two.push(bench.node_run_two());
+        }
         eprintln!("round {}/{}", round + 1, extent.rounds);
     }
-    let requests = bench.requests(&counter).await;
+    let requests = if bench.measures(Step::Requests) { Some(bench.requests(&counter).await) } else { None };
     (rows(extent, &all, stored, &two, &alone, requests), bench.notes())
-}
-
-/// What everybody does in turn.
-#[derive(Clone, Copy, PartialEq)]
-enum Step {
-    First,
-    Unchanged,
-    Changed,
-    Restore,
-    One,
 }
 
 struct Bench {
@@ -110,11 +142,16 @@ struct Bench {
     restics: Vec<Restic>,
     rclones: Vec<Rclone>,
     files: usize,
+    steps: Vec<Step>,
     round: usize,
     compared: usize,
 }
 
 impl Bench {
+    fn measures(&self, step: Step) -> bool {
+        self.steps.contains(&step)
+    }
+
     async fn new(memory: &Path, server: &Server, counter: &Counter, extent: &Extent) -> Self {
         let mut node = TestNode::prepare();
         let projects = memory.join("projects");
@@ -157,6 +194,7 @@ impl Bench {
             restics: restics.collect(),
             rclones: rclones.into(),
             files: extent.files,
+            steps: extent.steps.clone(),
             round: 0,
             compared: 0,
         }
@@ -205,11 +243,15 @@ impl Bench {
 
     /// One step of everybody: our two forms, each restic, each rclone.
     fn each(&mut self, all: &mut [Took], step: Step) {
+        if step != Step::First && !self.measures(step) {
+            return;
+        }
         for (index, name) in ["snapshots-a", "mirror-a"].into_iter().enumerate() {
             let cost = match step {
                 Step::First | Step::Unchanged | Step::Changed => self.node_run(&["--destination", name]),
                 Step::Restore => self.node_restore(name, None),
                 Step::One => self.node_restore(name, Some(&tree::path(1))),
+                Step::Two | Step::Requests => unreachable!("nobody else takes part in it"),
             };
             push(&mut all[index], step, cost);
         }
@@ -223,6 +265,7 @@ impl Bench {
                 }
                 Step::Restore => restic.restore(&self.out, None),
                 Step::One => restic.restore(&self.out, Some(&self.tree.join(&one))),
+                Step::Two | Step::Requests => unreachable!("nobody else takes part in it"),
             };
             push(&mut all[2 + index], step, cost);
         }
@@ -230,7 +273,7 @@ impl Bench {
             fs::remove_dir_all(&self.out).ok();
             let rclone = &self.rclones[index];
             // Whatever lists folder by folder is no measure of rclone here: see the notes.
-            if matches!(step, Step::First | Step::Unchanged) {
+            if matches!(step, Step::First | Step::Unchanged) && self.measures(step) {
                 push(&mut all[4 + index], step, rclone.sync(&self.tree));
             }
         }
@@ -322,6 +365,7 @@ fn push(took: &mut Took, step: Step, cost: Cost) {
         Step::Changed => took.changed.push(cost),
         Step::Restore => took.restore.push(cost),
         Step::One => took.one.push(cost),
+        Step::Two | Step::Requests => unreachable!("nobody else takes part in it"),
     }
 }
 
@@ -360,17 +404,22 @@ fn rows(
     stored: (u64, u64),
     two: &[f64],
     alone: &[f64],
-    requests: [u64; 3],
+    requests: Option<[u64; 3]>,
 ) -> Vec<Row> {
     let [snapshots, mirror, old, new, default, tuned] = &all[..6] else { unreachable!("six take part") };
     let newest = if new.first.is_empty() { old } else { new };
-    let steps = ["first", "unchanged", "changed", "restore", "one-file"];
+    let steps = [Step::First, Step::Unchanged, Step::Changed, Step::Restore, Step::One];
+    let ids = ["first", "unchanged", "changed", "restore", "one-file"];
     let what = ["the first run", "a run without changes", "20 files changed", "all back", "one file back"];
+    let measured = |step: Step| extent.steps.contains(&step);
     let mut rows = Vec::new();
     for (index, most) in [1.1, 0.2, 0.5, 0.65, 0.55].into_iter().enumerate() {
+        if !measured(steps[index]) {
+            continue;
+        }
         let (ours, theirs) = (median(snapshots.all()[index]), median(newest.all()[index]));
         let title = format!("snapshots: {}", what[index]);
-        let row = Row::new(&format!("snapshots-{}", steps[index]), &title, ours, "s", theirs * most);
+        let row = Row::new(&format!("snapshots-{}", ids[index]), &title, ours, "s", theirs * most);
         let row = row.against("restic, the newer", theirs);
         let older = Beside::new("restic, the older", Figure::is(median(old.all()[index])));
         rows.push(if new.first.is_empty() { row } else { row.beside(vec![older]) });
@@ -379,14 +428,21 @@ fn rows(
     let row = Row::new("snapshots-stored", "snapshots: stored", bytes(stored.0), "MB", bytes(stored.1));
     rows.push(row.against("restic, the newer", bytes(stored.1)));
     for (id, ours, theirs, share) in [
-        ("rss-backup", most(&snapshots.first), most(&newest.first), 0.8),
-        ("rss-restore", most(&snapshots.restore), most(&newest.restore), 1.5),
+        ("rss-backup", &snapshots.first, &newest.first, 0.8),
+        ("rss-restore", &snapshots.restore, &newest.restore, 1.5),
     ] {
-        let row = Row::new(&format!("snapshots-{id}"), "snapshots: most memory", ours, "MB", theirs * share);
-        rows.push(row.against("restic, the newer", theirs));
+        if !ours.is_empty() {
+            let (ours, theirs) = (most(ours), most(theirs));
+            let row =
+                Row::new(&format!("snapshots-{id}"), "snapshots: most memory", ours, "MB", theirs * share);
+            rows.push(row.against("restic, the newer", theirs));
+        }
     }
     for (index, most) in [Some(0.8), Some(0.2), None, None, None].into_iter().enumerate() {
-        let (id, title) = (format!("mirror-{}", steps[index]), format!("mirror: {}", what[index]));
+        if !measured(steps[index]) {
+            continue;
+        }
+        let (id, title) = (format!("mirror-{}", ids[index]), format!("mirror: {}", what[index]));
         let ours = Some(Figure::is(median(mirror.all()[index])));
         let Some(most) = most else {
             rows.push(Row::of(id, title, ours, "s", None));
@@ -398,18 +454,17 @@ fn rows(
         rows.push(row.against("rclone tuned", theirs).beside(vec![plain]));
     }
     let files = (extent.files + 1) as f64;
-    for (id, count, limit) in [
-        ("first", requests[0], files + 5.0),
-        ("unchanged", requests[1], 3.0),
-        ("changed", requests[2], (CHANGED * 3 + 6) as f64),
-    ] {
+    let limits = [("first", files + 5.0), ("unchanged", 3.0), ("changed", (CHANGED * 3 + 6) as f64)];
+    for ((id, limit), count) in limits.into_iter().zip(requests.into_iter().flatten()) {
         let (id, title) = (format!("mirror-requests-{id}"), format!("mirror: requests of the {id} run"));
         rows.push(Row::new(&id, &title, count as f64, "", limit));
     }
-    let slower = middle(&mut alone.chunks(2).map(|pair| pair[0].max(pair[1])).collect::<Vec<_>>());
-    let both = middle(&mut two.to_vec());
-    let row =
-        Row::new("two-destinations", "a first run to two destinations at once", both, "s", slower * 1.25);
-    rows.push(row.against("the slower alone", slower));
+    if measured(Step::Two) {
+        let slower = middle(&mut alone.chunks(2).map(|pair| pair[0].max(pair[1])).collect::<Vec<_>>());
+        let both = middle(&mut two.to_vec());
+        let row =
+            Row::new("two-destinations", "a first run to two destinations at once", both, "s", slower * 1.25);
+        rows.push(row.against("the slower alone", slower));
+    }
     rows
 }

@@ -6,6 +6,7 @@ mod drill;
 mod faults;
 pub mod harness;
 mod kill;
+mod large;
 mod mirror;
 mod probe;
 mod proxy;

@@ -1,8 +1,6 @@
 //! What is mirrored comes back, from every moment, also after a run that ended anywhere; and nothing a destination says
 //! leads out of the folder.
 
-mod counted;
-
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::OsStringExt as _;
@@ -34,13 +32,12 @@ use crate::backup::restore::Target;
 use crate::backup::restore::Wanted;
 use crate::backup::snapshot::Reader as _;
 use crate::backup::snapshot::Snapshot;
+use crate::backup::tests::counted::Counted;
 use crate::backup::tests::picture;
 use crate::backup::trouble::Cause;
 use crate::backup::trouble::Trouble;
 use crate::backup::walk::Selection;
 use crate::backup::walk::Shared;
-
-use counted::Counted;
 
 struct Bench {
     directory: TempDir,
@@ -139,7 +136,7 @@ fn restore(reader: &read::Reader, snapshot: &Snapshot) -> (TempDir, Vec<String>)
     let directory = TempDir::new().unwrap();
     let root = directory.path().join("root");
     std::fs::create_dir(&root).unwrap();
-    let mut target = Target::open(&root, directory.path().join("aside")).unwrap();
+    let target = Target::open(&root, directory.path().join("aside")).unwrap();
     let mut bad = Vec::new();
     let mut each = |entry: Result<(Wanted, read::Content), Trouble>| {
         let (wanted, content) = match entry {
