@@ -107,15 +107,16 @@ impl Lock {
         now: Timestamp,
     ) -> Result<Self, Trouble> {
         let cipher = cipher(key)?;
-        let there = read_all(objects, &cipher).await?;
+        let mut there = read_all(objects, &cipher, &[]).await?;
         refuse(objects, &there, None, exclusive, now)?;
         for held in there.iter().filter(|held| held.host == host && held.is_stale(now)) {
             objects.delete(&held.key).await?;
         }
         let written = write(objects, &cipher, host, exclusive, now).await?;
         let lock = Self { objects: objects.clone(), cipher, host: host.to_owned(), key: written, exclusive };
+        there.push(Held { key: lock.key.clone(), host: host.to_owned(), since: Some(now), exclusive });
         // Whoever came between our look and our lock has seen ours or is seen now.
-        let again = read_all(objects, &lock.cipher).await;
+        let again = read_all(objects, &lock.cipher, &there).await;
         let refused = again.and_then(|there| refuse(objects, &there, Some(&lock.key), exclusive, now));
         if let Err(trouble) = refused {
             lock.release().await;
@@ -153,7 +154,7 @@ pub async fn unlock(
     remove: bool,
     now: Timestamp,
 ) -> Result<Vec<Held>, Trouble> {
-    let there = read_all(objects, &cipher(key)?).await?;
+    let there = read_all(objects, &cipher(key)?, &[]).await?;
     let chosen: Vec<Held> = there.into_iter().filter(|held| all || held.is_stale(now)).collect();
     if remove {
         for held in &chosen {
@@ -209,11 +210,19 @@ async fn write(
     Ok(key)
 }
 
-/// All locks there are.
-async fn read_all(objects: &Objects, cipher: &Aes256CtrPoly1305Aes) -> Result<Vec<Held>, Trouble> {
+/// All locks there are. Those that are known are not read again: a lock is called by its digest and never changes.
+async fn read_all(
+    objects: &Objects,
+    cipher: &Aes256CtrPoly1305Aes,
+    known: &[Held],
+) -> Result<Vec<Held>, Trouble> {
     let mut all = Vec::new();
     for listed in objects.list("locks").await?.into_iter().take(READ_MAX) {
         let key = format!("locks/{}", listed.key);
+        if let Some(held) = known.iter().find(|held| held.key == key) {
+            all.push(held.clone());
+            continue;
+        }
         // Gone in between: it is no lock any more.
         let Some(bytes) = objects.find(&key).await? else { continue };
         all.push(match open(cipher, &bytes) {
@@ -259,6 +268,7 @@ fn open(cipher: &Aes256CtrPoly1305Aes, bytes: &[u8]) -> Option<Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::tests::counted::Counted;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -292,6 +302,19 @@ mod tests {
             lock.release().await;
         }
         assert_eq!(objects.list("locks").await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn each_lock_is_read_once_and_our_own_never() {
+        let (counted, key, now) = (Counted::default(), MasterKey::new(), at("2026-01-01T12:00:00Z"));
+        let objects = Objects::memory().through(|store| counted.over(store));
+        let other = Lock::take(&objects, &key, "b", now).await.unwrap();
+        // A list, our lock and its size, a list.
+        assert_eq!(counted.requests(), 4);
+        let one = Lock::take(&objects, &key, "a", now).await.unwrap();
+        assert_eq!(counted.requests(), 4 + 5, "and the other one, once");
+        one.release().await;
+        other.release().await;
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ fn extent() -> Extent {
         // The index of a million blobs is in memory, twice while it is sorted.
         Extent { files: 1_000_000, bytes: 10 << 30, memory: 800.0 }
     } else {
-        Extent { files: 4_000, bytes: 256 << 20, memory: 250.0 }
+        Extent { files: 4_000, bytes: 256 << 20, memory: 160.0 }
     }
 }
 
