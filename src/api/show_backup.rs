@@ -1,14 +1,18 @@
 //! How backups are, as the control port says it.
 
+use std::time::Duration;
+
 use super::wire::backup as wire_backup;
 use crate::backup::drill::sample::Drill;
 use crate::backup::drill::sample::Tried;
 use crate::backup::probe::finding::Finding;
 use crate::backup::probe::finding::Probe;
 use crate::backup::probe::finding::Verdict;
+use crate::backup::progress::Restoring;
 use crate::backup::status::Running;
 use crate::backup::status::Status;
 use crate::backup::trouble::Trouble;
+use crate::base::clock;
 use crate::base::fault::Explain as _;
 
 /// How a destination is.
@@ -29,6 +33,13 @@ pub fn destination(status: &Status) -> wire_backup::Destination {
         failures: status.past.failures,
         alert: status.alert,
         problem: status.failure.as_ref().map(problem),
+        last: status.figures.map(|figures| wire_backup::BackupFigures {
+            files: figures.files,
+            bytes: figures.bytes,
+            stored_bytes: figures.stored,
+            took_ms: milliseconds(figures.took),
+        }),
+        errors: status.errors,
         running: status.running.as_ref().map(running),
         drill: status.drill.as_ref().map(|found| drill(&status.name, found)),
         next_drill: status.next_drill.map(|time| time.to_string()),
@@ -78,4 +89,25 @@ pub fn drill(destination: &str, drill: &Drill) -> wire_backup::DestinationDrill 
         workspaces: drill.workspaces.iter().map(tried).collect(),
         failure: drill.failure.clone(),
     }
+}
+
+/// How far a restore is.
+pub fn restoring(one: &Restoring, over: bool) -> wire_backup::RestoreProgress {
+    wire_backup::RestoreProgress {
+        number: one.number,
+        destination: one.destination.clone(),
+        workspace: one.folder.clone(),
+        snapshot: one.snapshot.clone(),
+        since: one.since.to_string(),
+        files: one.files.0,
+        files_total: one.files.1,
+        bytes: one.bytes.0,
+        bytes_total: one.bytes.1,
+        left_ms: one.left(clock::now()).filter(|_| !over).map(milliseconds),
+        over,
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
 
 use futures::StreamExt as _;
 use futures::TryStreamExt as _;
@@ -31,6 +33,7 @@ use super::known::Known;
 use super::objects::Objects;
 use super::objects::Patience;
 use super::pace::Pace;
+use super::progress::Restoring;
 use super::publish::first_status;
 use super::repository::Access;
 use super::repository::Lock;
@@ -41,6 +44,7 @@ use super::repository::Writer;
 use super::schedule::Schedule;
 use super::snapshot::Saved;
 use super::state;
+use super::status::Figures;
 use super::status::Running;
 use super::status::Status;
 use super::trouble::Cause;
@@ -149,6 +153,7 @@ pub(super) struct Inner {
     pub(super) store: Store,
     pub(super) workspaces: watch::Receiver<Vec<Workspace>>,
     pub(super) statuses: watch::Sender<Vec<Status>>,
+    pub(super) restores: watch::Sender<Vec<Restoring>>,
     /// Held by whoever works at a destination.
     busy: BTreeMap<String, Arc<Mutex<()>>>,
     /// The lines that are slower than they could be.
@@ -184,6 +189,7 @@ impl Backups {
                 store,
                 workspaces,
                 statuses,
+                restores: watch::Sender::default(),
                 busy,
                 paces,
                 staging: Mutex::default(),
@@ -307,17 +313,22 @@ impl Backups {
             status.past.begun = Some(now);
             status.running = Some(Running { since: now, workspaces: (0, workspaces.len()), bytes: 0 });
         });
-        match self.save_all(destination, workspaces, folder.is_some(), now, accept).await {
+        let (begun, read) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+        let work = self.save_all(destination, workspaces, folder.is_some(), now, accept, &read);
+        match self.telling(&destination.name, &read, work).await {
             Ok((outcomes, forgotten)) => (run.outcomes, run.forgotten) = (outcomes, forgotten),
             Err(trouble) => run.failure = Some(trouble),
         }
         let whole = run.failure.is_none() && run.outcomes.iter().all(|outcome| outcome.failure.is_none());
+        let took = begun.elapsed();
         self.change(&destination.name, |status| {
             status.running = None;
             status.failure = run.failure.clone();
+            status.errors += u64::from(!whole);
             // Part of the workspaces is no proof about the others.
             if whole && folder.is_none() {
                 status.past.succeeded = Some(now);
+                status.figures = Some(figures(&run, took));
             }
             status.past.failures = if whole { 0 } else { status.past.failures.saturating_add(1) };
         });
@@ -332,6 +343,7 @@ impl Backups {
         alone: bool,
         now: Timestamp,
         accept: bool,
+        read: &Arc<AtomicU64>,
     ) -> Result<(Vec<Outcome>, usize), Trouble> {
         let objects = self.objects(destination)?;
         let mut jobs = self.look(destination, workspaces).await?;
@@ -347,14 +359,14 @@ impl Backups {
         }
         let access = match destination.form {
             Form::Incremental => self.access(destination)?,
-            Form::Mirror => return self.mirror_all(destination, &objects, jobs, now, accept).await,
+            Form::Mirror => return self.mirror_all(destination, &objects, jobs, now, accept, read).await,
         };
         let opening = access.clone();
         let password = self.inner.settings.passwords.get(&destination.name).cloned();
         let repository = blocking(move || opening.open_or_create(password)).await?;
         let lock = Lock::take(repository.objects(), &repository.master(), &self.inner.host, now).await?;
-        let (this, keep) = (self.clone(), destination.clone());
-        let work = blocking(move || this.save_each(repository, &keep, jobs, now));
+        let (this, keep, read) = (self.clone(), destination.clone(), Arc::clone(read));
+        let work = blocking(move || this.save_each(repository, &keep, jobs, now, &read));
         renewing(Some(lock), work).await
     }
 
@@ -394,6 +406,7 @@ impl Backups {
         destination: &Destination,
         jobs: Vec<Job>,
         now: Timestamp,
+        read: &Arc<AtomicU64>,
     ) -> Result<(Vec<Outcome>, usize), Trouble> {
         let snapshots = repository.snapshots()?;
         let states = repository.states()?;
@@ -403,7 +416,6 @@ impl Backups {
             false => Vec::new(),
         };
         let writer = repository.writer()?;
-        let read = Arc::new(AtomicU64::new(0));
         let mut outcomes = Vec::new();
         for (done, Job { workspace, state, unchanged }) in jobs.into_iter().enumerate() {
             self.progress(&destination.name, done, read.load(Ordering::Relaxed));
@@ -419,7 +431,7 @@ impl Backups {
                 continue;
             }
             let had = snapshots.iter().any(|one| one.folder == workspace.folder && one.files > 0);
-            let (outcome, digest) = save(&writer, &workspace, &self.inner, had, now, &read)?;
+            let (outcome, digest) = save(&writer, &workspace, &self.inner, had, now, read)?;
             let id = outcome.saved.as_ref().and_then(Saved::id).unwrap_or_default();
             let known = outcome.known(digest, Access::key(id));
             known::save(&self.inner.home, &destination.name, &workspace.id, known.as_ref());
@@ -530,6 +542,17 @@ fn save(
     let report = walk::lock(&report).clone();
     let folder = workspace.folder.clone();
     Ok((Outcome { folder, report, saved: Some(saved), failure: None }, digest))
+}
+
+/// What a run of everything took.
+fn figures(run: &Run, took: Duration) -> Figures {
+    let mut figures = Figures { took, ..Figures::default() };
+    for outcome in &run.outcomes {
+        figures.files += outcome.report.files;
+        figures.bytes += outcome.report.bytes;
+        figures.stored += outcome.saved.as_ref().map_or(0, |saved| saved.stored);
+    }
+    figures
 }
 
 fn is_empty(workspace: &Workspace) -> bool {

@@ -1,6 +1,6 @@
 //! Backups of workspaces' sources: what is taken, where it goes, how it comes back.
 //!
-//! Task: `follow` starts what is due. Reads: the workspaces there are. Publishes (`publish`): how each destination is.
+//! Task: `follow` starts what is due. Reads: the workspaces there are. Publishes (`publish`): how each destination is, and (`progress`) how far restores are.
 //! Pure: `destination`, `schedule`, `retention`, `forget`, `digest`, `trouble`, `status`. What touches the world: `walk` (a
 //! folder), `reading` (a file that may change meanwhile), `known` (what was written last), `past` (what happened),
 //! `objects` (a destination; a bucket through `http`, at a `pace`), `repository` (the incremental form, in restic's format), `mirror`
@@ -27,6 +27,7 @@ pub mod opened;
 pub mod pace;
 pub mod past;
 pub mod probe;
+pub mod progress;
 pub mod publish;
 pub mod reading;
 pub mod rebuild;

@@ -1,12 +1,14 @@
 //! What happened at each destination, kept in the node's home, so that a restart does not start everything anew.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
 
 use super::schedule::Past;
+use super::status::Figures;
 use crate::base::files;
 use crate::base::home::Home;
 
@@ -19,6 +21,17 @@ struct Kept {
     succeeded: Option<Timestamp>,
     #[serde(default)]
     failures: u32,
+    #[serde(default)]
+    figures: Option<KeptFigures>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct KeptFigures {
+    files: u64,
+    bytes: u64,
+    stored: u64,
+    took_ms: u64,
 }
 
 fn file(home: &Home, name: &str) -> PathBuf {
@@ -26,16 +39,28 @@ fn file(home: &Home, name: &str) -> PathBuf {
 }
 
 /// What is known of a destination's past. What cannot be read is not known: then there is one backup more.
-pub fn load(home: &Home, name: &str) -> Past {
+pub fn load(home: &Home, name: &str) -> (Past, Option<Figures>) {
     let text = std::fs::read(file(home, name)).unwrap_or_default();
     let kept: Kept = serde_json::from_slice(&text).unwrap_or_default();
-    Past { begun: kept.begun, succeeded: kept.succeeded, failures: kept.failures }
+    let figures = kept.figures.map(|kept| Figures {
+        files: kept.files,
+        bytes: kept.bytes,
+        stored: kept.stored,
+        took: Duration::from_millis(kept.took_ms),
+    });
+    (Past { begun: kept.begun, succeeded: kept.succeeded, failures: kept.failures }, figures)
 }
 
 /// Keeps what happened at a destination.
-pub fn save(home: &Home, name: &str, past: &Past) {
+pub fn save(home: &Home, name: &str, past: &Past, figures: Option<Figures>) {
     let path = file(home, name);
-    let kept = Kept { begun: past.begun, succeeded: past.succeeded, failures: past.failures };
+    let figures = figures.map(|figures| KeptFigures {
+        files: figures.files,
+        bytes: figures.bytes,
+        stored: figures.stored,
+        took_ms: u64::try_from(figures.took.as_millis()).unwrap_or(u64::MAX),
+    });
+    let kept = Kept { begun: past.begun, succeeded: past.succeeded, failures: past.failures, figures };
     let text = serde_json::to_vec(&kept).expect("times become JSON");
     let directory = path.parent().map_or(Ok(()), std::fs::create_dir_all);
     if let Err(error) = directory.and_then(|()| files::replace(&path, &text)) {

@@ -1,5 +1,9 @@
 //! Says how each destination is, to whoever watches, and keeps what of that outlives the node.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use tokio::sync::watch;
 
 use super::control::Backups;
@@ -13,6 +17,9 @@ use super::schedule::MISSED_MAX;
 use super::status::Status;
 use crate::base::clock;
 use crate::base::home::Home;
+
+/// How often it is said how far a run is.
+const TOLD: Duration = Duration::from_secs(1);
 
 impl Backups {
     /// How each destination is.
@@ -30,6 +37,29 @@ impl Backups {
         });
     }
 
+    /// Says how much a run has read, as long as it goes on.
+    pub(super) async fn telling<T>(&self, name: &str, read: &AtomicU64, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let mut ticks = tokio::time::interval(TOLD);
+        let mut told = 0;
+        loop {
+            tokio::select! {
+                // Cancel-safe: the work is pinned outside, a tick is only a moment.
+                done = &mut work => return done,
+                _ = ticks.tick() => {}
+            }
+            let bytes = read.load(Ordering::Relaxed);
+            if bytes != told {
+                told = bytes;
+                self.change(name, |status| {
+                    if let Some(running) = &mut status.running {
+                        running.bytes = bytes;
+                    }
+                });
+            }
+        }
+    }
+
     /// Changes how a destination is, and keeps what outlives the node.
     pub(super) fn change(&self, name: &str, change: impl FnOnce(&mut Status)) {
         let now = clock::now();
@@ -37,7 +67,7 @@ impl Backups {
         let mut kept = None;
         self.inner().statuses.send_modify(|statuses| {
             let Some(status) = statuses.iter_mut().find(|status| status.name == name) else { return };
-            let before = status.past;
+            let before = (status.past, status.figures);
             change(status);
             let seed = self.seed(destination);
             let moment = |due| match due {
@@ -50,24 +80,28 @@ impl Backups {
             status.next_drill = moment(drill::sample::due(drills, last, status.past.succeeded, &seed, now));
             status.alert = destination.schedule.missed(&status.past, now) >= MISSED_MAX
                 || last.is_some_and(Drill::is_alarming);
-            kept = (status.past != before).then_some(status.past);
+            let after = (status.past, status.figures);
+            kept = (after != before).then_some(after);
         });
-        if let Some(past) = kept {
-            past::save(&self.inner().home, name, &past);
+        if let Some((past, figures)) = kept {
+            past::save(&self.inner().home, name, &past, figures);
         }
     }
 }
 
 /// How a destination is when the node starts.
 pub(super) fn first_status(destination: &Destination, home: &Home) -> Status {
+    let (past, figures) = past::load(home, &destination.name);
     Status {
         name: destination.name.clone(),
         place: destination.place.to_string(),
         form: destination.form,
-        past: past::load(home, &destination.name),
+        past,
         failure: None,
         next: None,
         alert: false,
+        figures,
+        errors: 0,
         running: None,
         probe: probe::kept::load(home, &destination.name),
         drill: drill::kept::load(home, &destination.name),

@@ -218,8 +218,16 @@ impl Backups {
         let lock = self.lock(&opened).await?;
         let there = std::fs::symlink_metadata(&to).is_ok();
         let selection = self.inner().settings.selection.clone();
+        let told = (!request.dry_run).then(|| self.restoring(&destination, &snapshot));
         let job = Job { request, name, to, aside, snapshot, destination, directory, selection, there };
-        let work = async { Ok(blocking(move || Ok(job.run(&opened.reader()?))).await) };
+        let run = move || {
+            let reader = opened.reader()?;
+            Ok(match &told {
+                Some(told) => job.run(&told.reader(&reader)),
+                None => job.run(&reader),
+            })
+        };
+        let work = async { Ok(blocking(run).await) };
         renewing(lock, work).await??
     }
 

@@ -1,5 +1,7 @@
 //! How a destination is. Pure.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::destination::Form;
@@ -25,6 +27,10 @@ pub struct Status {
     pub next: Option<Timestamp>,
     /// Whether its owner should know: runs were missed, or what is there does not come back.
     pub alert: bool,
+    /// What the last run of everything took.
+    pub figures: Option<Figures>,
+    /// How many runs have failed since the node started.
+    pub errors: u64,
     /// What is being backed up there now.
     pub running: Option<Running>,
     /// What was found out about the place.
@@ -33,6 +39,19 @@ pub struct Status {
     pub drill: Option<Drill>,
     /// When the next one is due; none when it is not by itself.
     pub next_drill: Option<Timestamp>,
+}
+
+/// What a run took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Files that are backed up by it, new or not.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes that were stored for it, compressed.
+    pub stored: u64,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// A run that is going on.

@@ -1,7 +1,9 @@
 //! What changes, as server-sent events or on a WebSocket: levels, not edges, so a slow or late reader misses no state.
 //!
 //! First `workspaces` with the list, then `workspace` with one that changed, or `gone` with the id of one that is not
-//! there any more; and `sync` with how the sync of a workspace is, once for each that has one and whenever it changes.
+//! there any more; and `sync` with how the sync of a workspace is, once for each that has one and whenever it changes;
+//! `backup` with how a destination of backups is, once for each and whenever it changes, while a run goes on each second;
+//! and `restore` with how far a restore is, the last time when it is over.
 //! Nothing is queued: a slow reader gets the newest state when it reads again.
 
 use std::collections::BTreeMap;
@@ -28,8 +30,10 @@ use tokio::time::Instant;
 use crate::api::Api;
 use crate::api::auth::Principal;
 use crate::api::show;
+use crate::api::show_backup;
 use crate::api::show_sync;
 use crate::api::wire;
+use crate::backup::progress::Restoring;
 use crate::base::ids::WorkspaceId;
 use crate::sync;
 use crate::workspace::View;
@@ -60,7 +64,7 @@ pub fn while_allowed<T: Send + 'static>(
 
 /// Changes of workspaces and of their sync as they happen.
 #[utoipa::path(get, path = "/api/v1/events", tag = "node", responses(
-    (status = 200, body = wire::Workspace, content_type = "text/event-stream", description = "`workspaces` with the list, then `workspace` or `gone` for each change, and `sync` with the status of each session and for each change"), (status = "4XX", body = wire::Failure)))]
+    (status = 200, body = wire::Workspace, content_type = "text/event-stream", description = "`workspaces` with the list, then `workspace` or `gone` for each change, `sync` with the status of each session and for each change, `backup` likewise with each destination of backups, and `restore` while a restore goes on"), (status = "4XX", body = wire::Failure)))]
 pub async fn follow(
     State(api): State<Api>,
     Extension(principal): Extension<Principal>,
@@ -121,7 +125,44 @@ impl Happening {
 
 fn happenings(api: &Api) -> impl Stream<Item = Happening> + Send + use<> {
     let workspaces = api.workspaces();
-    futures::stream::select(changes(workspaces.views()), sessions(workspaces.clone()))
+    let of_workspaces = futures::stream::select(changes(workspaces.views()), sessions(workspaces.clone()));
+    let backups = api.backups();
+    let of_backups = futures::stream::select(
+        levels(backups.statuses(), |before, now| {
+            let changed = now.iter().filter(|one| !before.contains(one));
+            changed.map(|one| Happening::new("backup", &show_backup::destination(one))).collect()
+        }),
+        levels(backups.restores(), restores),
+    );
+    futures::stream::select(of_workspaces, of_backups)
+}
+
+/// What there is to tell of each list on a channel, given the one that was told of before.
+fn levels<T: Clone + Send + Sync + 'static>(
+    values: watch::Receiver<Vec<T>>,
+    tell: fn(&[T], &[T]) -> Vec<Happening>,
+) -> impl Stream<Item = Happening> + Send {
+    let mut values = values;
+    values.mark_changed();
+    futures::stream::unfold((values, Vec::new()), move |(mut values, before)| async move {
+        loop {
+            values.changed().await.ok()?;
+            let now = values.borrow_and_update().clone();
+            let events = tell(&before, &now);
+            if !events.is_empty() {
+                return Some((futures::stream::iter(events), (values, now)));
+            }
+        }
+    })
+    .flatten()
+}
+
+fn restores(before: &[Restoring], now: &[Restoring]) -> Vec<Happening> {
+    let over = before.iter().filter(|one| !now.iter().any(|other| other.number == one.number));
+    let over = over.map(|one| show_backup::restoring(one, true));
+    let changed =
+        now.iter().filter(|one| !before.contains(one)).map(|one| show_backup::restoring(one, false));
+    over.chain(changed).map(|progress| Happening::new("restore", &progress)).collect()
 }
 
 fn changes(views: watch::Receiver<Views>) -> impl Stream<Item = Happening> + Send {

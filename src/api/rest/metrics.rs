@@ -11,6 +11,7 @@ use nexus_agent::session;
 use nexus_agent::session::State as SyncState;
 use prometheus::Encoder as _;
 use prometheus::GaugeVec;
+use prometheus::IntCounterVec;
 use prometheus::IntGauge;
 use prometheus::IntGaugeVec;
 use prometheus::Opts;
@@ -23,6 +24,7 @@ use crate::api::wire;
 use crate::backup;
 use crate::backup::drill::sample::Tried;
 use crate::backup::probe::finding::Verdict;
+use crate::base::clock;
 use crate::router;
 
 /// What the node counts and measures.
@@ -63,6 +65,12 @@ struct Backups {
     failures: IntGaugeVec,
     alert: IntGaugeVec,
     running: IntGaugeVec,
+    age: GaugeVec,
+    files: IntGaugeVec,
+    bytes: IntGaugeVec,
+    stored: IntGaugeVec,
+    duration: GaugeVec,
+    errors: IntCounterVec,
     ability: IntGaugeVec,
     drill: IntGaugeVec,
     drill_ok: IntGaugeVec,
@@ -134,6 +142,15 @@ impl Page {
             failures: gauge("failures", "Runs that have failed since the last success"),
             alert: gauge("alert", "1 when a destination has missed its runs"),
             running: gauge("running", "1 while a run is under way"),
+            age: self.decimals("age_seconds", "How long ago the last run that succeeded began"),
+            files: gauge("files", "Files that the last run that succeeded has backed up, new or not"),
+            bytes: gauge("bytes", "Their bytes"),
+            stored: gauge("stored_bytes", "Bytes that were stored for it, compressed"),
+            duration: self.decimals("duration_seconds", "How long it took"),
+            errors: self.add(IntCounterVec::new(
+                Opts::new("nexus_backup_errors_total", "Runs that failed since the node started"),
+                &["destination"],
+            )),
             ability: self.integers(
                 "nexus_backup_ability",
                 "1 for what a destination was proved to do, 0 for what it was not",
@@ -148,6 +165,10 @@ impl Page {
             drill_files: gauge("drill_files", "Files restored in the last restore drill"),
             drill_findings: gauge("drill_findings", "What did not come back in the last restore drill"),
         }
+    }
+
+    fn decimals(&self, name: &str, help: &str) -> GaugeVec {
+        self.add(GaugeVec::new(Opts::new(format!("nexus_backup_{name}"), help), &["destination"]))
     }
 
     fn text(&self) -> Vec<u8> {
@@ -189,10 +210,19 @@ impl Backups {
         let one = [status.name.as_str()];
         if let Some(succeeded) = status.past.succeeded {
             self.success.with_label_values(&one).set(succeeded.as_second());
+            let age = clock::now().duration_since(succeeded);
+            self.age.with_label_values(&one).set(age.as_secs_f64().max(0.0));
         }
         self.failures.with_label_values(&one).set(i64::from(status.past.failures));
         self.alert.with_label_values(&one).set(i64::from(status.alert));
         self.running.with_label_values(&one).set(i64::from(status.running.is_some()));
+        self.errors.with_label_values(&one).inc_by(status.errors);
+        if let Some(figures) = status.figures {
+            self.files.with_label_values(&one).set(integer(figures.files));
+            self.bytes.with_label_values(&one).set(integer(figures.bytes));
+            self.stored.with_label_values(&one).set(integer(figures.stored));
+            self.duration.with_label_values(&one).set(figures.took.as_secs_f64());
+        }
         for finding in status.probe.iter().flat_map(|probe| &probe.findings) {
             let labels = [status.name.as_str(), finding.ability.word()];
             self.ability.with_label_values(&labels).set(i64::from(finding.verdict == Verdict::Proved));

@@ -33,6 +33,12 @@ pub struct Destination {
     pub alert: bool,
     /// What the last run failed with.
     pub problem: Option<BackupProblem>,
+    /// What the last run of all workspaces took.
+    #[serde(default)]
+    pub last: Option<BackupFigures>,
+    /// Runs that failed since the node started.
+    #[serde(default)]
+    pub errors: u64,
     /// What is going on there now.
     pub running: Option<BackupProgress>,
     /// What was found out about the place; absent until it was asked.
@@ -121,6 +127,46 @@ pub struct ProbeFinding {
     pub detail: Option<String>,
     /// Which promise falls away with it.
     pub lost: Option<String>,
+}
+
+/// What a run took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackupFigures {
+    /// Files that are backed up by it, new or not.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes that were stored for it, compressed.
+    pub stored_bytes: u64,
+    /// How long it took.
+    pub took_ms: u64,
+}
+
+/// How far a restore is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RestoreProgress {
+    /// Which of those of this node.
+    pub number: u64,
+    /// From where.
+    pub destination: String,
+    /// The workspace, by its folder's name.
+    pub workspace: String,
+    /// The snapshot.
+    pub snapshot: String,
+    /// RFC 3339.
+    pub since: String,
+    /// Files that were brought so far.
+    pub files: u64,
+    /// All of the snapshot.
+    pub files_total: u64,
+    /// Bytes that were brought so far.
+    pub bytes: u64,
+    /// All of the snapshot.
+    pub bytes_total: u64,
+    /// How long the rest takes at the pace so far.
+    pub left_ms: Option<u64>,
+    /// Whether it is over.
+    pub over: bool,
 }
 
 /// What is wrong at a destination.

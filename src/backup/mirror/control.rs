@@ -37,8 +37,8 @@ impl Backups {
         jobs: Vec<Job>,
         now: Timestamp,
         accept: bool,
+        read: &Arc<AtomicU64>,
     ) -> Result<(Vec<Outcome>, usize), Trouble> {
-        let read = Arc::new(AtomicU64::new(0));
         let (mut outcomes, mut forgotten) = (Vec::new(), 0);
         for (done, Job { workspace, state, unchanged }) in jobs.into_iter().enumerate() {
             self.progress(&destination.name, done, read.load(Ordering::Relaxed));
@@ -53,7 +53,7 @@ impl Backups {
                 continue;
             }
             let mirror = self.mirrors(objects.clone()).of(Names::new(&self.inner().host, &workspace.folder));
-            let order = self.order(destination, &workspace, now, accept, &read);
+            let order = self.order(destination, &workspace, now, accept, read);
             let done = match mirror.save(&order).await {
                 Ok(done) => done,
                 Err(NotSaved::Trouble(trouble)) => return Err(trouble),

@@ -3,8 +3,13 @@
 use std::path::Path;
 
 use nexus::backup::Workspace;
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
+use crate::api::harness::DEADLINE;
 use crate::api::harness::TestApi;
+use crate::api::harness::request;
 use crate::cli::out;
 use crate::cli::talk;
 
@@ -97,6 +102,8 @@ async fn what_was_lost_comes_back() {
     for line in [
         "nexus_backup_drill_success{destination=\"local\"} 1",
         "nexus_backup_drill_files{destination=\"local\"} 2",
+        "nexus_backup_files{destination=\"local\"} 2",
+        "nexus_backup_errors_total{destination=\"local\"} 0",
         "nexus_backup_ability{ability=\"create_once\",destination=\"local\"} 1",
     ] {
         assert!(metrics.lines().any(|there| there == line), "{line}: {metrics}");
@@ -107,6 +114,44 @@ async fn what_was_lost_comes_back() {
     assert_eq!(recovery["password"].as_str().map(str::len), Some(8 * 5 + 7));
     let status = node.json(&["backup", "status"]).await;
     assert!(status["destinations"][0]["last_success"].is_string(), "{status}");
+    node.close().await;
+}
+
+/// Reads a stream of events until one of this name has this in it.
+async fn hear(stream: &mut TcpStream, heard: &mut String, event: &str, text: &str) {
+    let reading = async {
+        loop {
+            let mut events =
+                heard.split("event: ").filter(|one| one.ends_with("\n\n") || one.contains("\n\n"));
+            if events.any(|one| one.starts_with(event) && one.contains(text)) {
+                return;
+            }
+            let mut piece = [0; 4096];
+            let length = stream.read(&mut piece).await.unwrap();
+            assert!(length > 0, "the stream ended: {heard}");
+            heard.push_str(&String::from_utf8_lossy(&piece[..length]));
+        }
+    };
+    let heard_in_time = tokio::time::timeout(DEADLINE, reading).await.is_ok();
+    assert!(heard_in_time, "{event} with {text} never came: {heard}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_follows_the_events_sees_a_run_and_a_restore_to_their_ends() {
+    let node = node().await;
+    let token = node.token("read").await;
+    let mut stream = TcpStream::connect(node.address).await.unwrap();
+    let head = format!("Host: {}\r\nAuthorization: Bearer {token}\r\n", node.address);
+    let ask = request("GET", "/api/v1/events", &head, None);
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut heard = String::new();
+    hear(&mut stream, &mut heard, "backup", "\"last_success\":null").await;
+    node.json(&["backup", "run"]).await;
+    hear(&mut stream, &mut heard, "backup", "\"workspaces_total\":1").await;
+    hear(&mut stream, &mut heard, "backup", "\"last\":{\"files\":2").await;
+    node.json(&["backup", "restore", "shop", "--to", "again", "--yes"]).await;
+    hear(&mut stream, &mut heard, "restore", "\"over\":true").await;
+    hear(&mut stream, &mut heard, "restore", "\"files_total\":2").await;
     node.close().await;
 }
 
