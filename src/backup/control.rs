@@ -72,6 +72,8 @@ pub struct Settings {
     pub destinations: Vec<Destination>,
     /// What is taken.
     pub selection: Selection,
+    /// How long what was edited is left alone before it is backed up besides the schedule; not at all when absent.
+    pub quiet: Option<Duration>,
     /// When a sample of what is stored is restored to prove that it comes back.
     pub drill: Schedule,
     /// How patient we are with servers.

@@ -25,12 +25,19 @@ const HELD_MAX: Duration = Duration::from_secs(10 * 60);
 
 impl Backups {
     /// Starts what is due until the token is cancelled; while workspaces are on their way up (`busy`) it waits a while,
-    /// for it would read the very files that are being carried.
-    pub async fn follow_schedules(self, busy: watch::Receiver<bool>, token: CancellationToken) {
+    /// for it would read the very files that are being carried. `edited` is when something was last carried between a
+    /// folder and a container.
+    pub async fn follow_schedules(
+        self,
+        busy: watch::Receiver<bool>,
+        mut edited: watch::Receiver<Option<Timestamp>>,
+        token: CancellationToken,
+    ) {
         let mut held: Option<Instant> = None;
         loop {
             let now = clock::now();
-            let (due, mut wait) = self.due(now);
+            let last = *edited.borrow_and_update();
+            let (due, mut wait) = self.due(last, now);
             let hold = *busy.borrow() && held.is_none_or(|since| since.elapsed() < HELD_MAX);
             if !due.is_empty() && hold {
                 held.get_or_insert_with(Instant::now);
@@ -43,9 +50,10 @@ impl Backups {
                 continue;
             }
             tokio::select! {
-                // Cancel-safe: both only wait.
+                // Cancel-safe: all only wait, and an edit that is not taken is still there.
                 () = token.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
+                Ok(()) = edited.changed() => {}
             }
         }
     }
@@ -106,7 +114,7 @@ impl Backups {
     }
 
     /// Which destinations are due, else how long to wait.
-    fn due(&self, now: Timestamp) -> (Vec<&Destination>, Duration) {
+    fn due(&self, edited: Option<Timestamp>, now: Timestamp) -> (Vec<&Destination>, Duration) {
         // Before the workspaces are known there is nothing to back up, and no reason to say that it was.
         if self.inner().workspaces.borrow().is_empty() {
             return (Vec::new(), Duration::from_secs(1));
@@ -115,12 +123,18 @@ impl Backups {
         let mut due = Vec::new();
         let statuses = self.inner().statuses.borrow().clone();
         for (destination, status) in self.inner().settings.destinations.iter().zip(statuses) {
-            match destination.schedule.due(&status.past, &self.seed(destination), now) {
-                Due::Now if status.running.is_none() => due.push(destination),
-                Due::At(time) => {
-                    wait = wait.min(time.duration_since(now).unsigned_abs().max(Duration::from_secs(1)))
+            let quiet = self.inner().settings.quiet;
+            let moments = [
+                destination.schedule.due(&status.past, &self.seed(destination), now),
+                destination.schedule.due_after_edits(&status.past, edited, quiet, now),
+            ];
+            if moments.contains(&Due::Now) && status.running.is_none() {
+                due.push(destination);
+            }
+            for moment in moments {
+                if let Due::At(time) = moment {
+                    wait = wait.min(time.duration_since(now).unsigned_abs().max(Duration::from_secs(1)));
                 }
-                Due::Now | Due::Never => {}
             }
         }
         (due, wait)

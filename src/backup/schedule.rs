@@ -132,6 +132,23 @@ impl Schedule {
         if due <= now { Due::Now } else { Due::At(due) }
     }
 
+    /// When to run because what was edited has been left alone for a while: once after the last edit that no run has taken.
+    pub fn due_after_edits(
+        &self,
+        past: &Past,
+        edited: Option<Timestamp>,
+        quiet: Option<Duration>,
+        now: Timestamp,
+    ) -> Due {
+        let (Some(edited), Some(quiet), Self::Cron { .. }) = (edited, quiet, self) else { return Due::Never };
+        if past.begun.is_some_and(|begun| begun >= edited) {
+            return Due::Never;
+        }
+        // A clock that was set back must not make it wait until it has caught up.
+        let due = later(edited.min(now), quiet);
+        if due <= now { Due::Now } else { Due::At(due) }
+    }
+
     /// How many moments have passed since the last success.
     pub fn missed(&self, past: &Past, now: Timestamp) -> usize {
         let Some(mut time) = past.succeeded.or(past.begun) else { return 0 };
@@ -188,6 +205,23 @@ mod tests {
         assert!(next >= at("2026-01-10T13:00:00Z") && next < at("2026-01-10T13:02:00Z"), "{next}");
         assert_eq!(hourly().due(&past, "a", next), Due::Now);
         assert_eq!(Schedule::Never.due(&Past::default(), "a", now), Due::Never);
+    }
+
+    #[test]
+    fn what_was_edited_is_due_once_it_has_been_left_alone() {
+        let begun = at("2026-01-10T12:00:00Z");
+        let past = Past { begun: Some(begun), succeeded: Some(begun), failures: 0 };
+        let quiet = Some(Duration::from_secs(300));
+        let now = at("2026-01-10T12:20:00Z");
+        let due = |edited: &str| hourly().due_after_edits(&past, Some(at(edited)), quiet, now);
+        assert_eq!(due("2026-01-10T11:59:00Z"), Due::Never, "a run has taken it");
+        assert_eq!(due("2026-01-10T12:15:00Z"), Due::Now);
+        assert_eq!(due("2026-01-10T12:16:00Z"), Due::At(at("2026-01-10T12:21:00Z")));
+        assert_eq!(due("2026-01-10T13:00:00Z"), Due::At(at("2026-01-10T12:25:00Z")), "a clock set back");
+        assert_eq!(hourly().due_after_edits(&past, None, quiet, now), Due::Never);
+        assert_eq!(hourly().due_after_edits(&past, Some(now), None, now), Due::Never);
+        let edited = Some(at("2026-01-10T12:10:00Z"));
+        assert_eq!(Schedule::Never.due_after_edits(&past, edited, quiet, now), Due::Never);
     }
 
     #[test]

@@ -26,7 +26,7 @@ const DESTINATION: [&str; 8] =
     ["url", "endpoint", "region", "credentials", "form", "schedule", "keep", "bandwidth"];
 
 /// All of them, in the order of config/defaults.yaml.
-pub const KEYS: [Key; 40] = [
+pub const KEYS: [Key; 41] = [
     key("home", Kind::Path),
     key("workspaces.dir", Kind::Path),
     key("workspaces.sample", Kind::Choice(&["yes", "no"])),
@@ -59,6 +59,7 @@ pub const KEYS: [Key; 40] = [
     key("backup.schedule", Kind::Text),
     key("backup.time_zone", Kind::Text),
     key("backup.keep", Kind::Text),
+    key("backup.after_quiet", Kind::Text),
     key("backup.drill", Kind::Text),
     key("backup.git", Kind::Choice(&["yes", "no"])),
     key("backup.exclude", Kind::List),

@@ -8,10 +8,13 @@ mod lock;
 mod sample;
 mod settings;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use nexus_agent::session::Amount;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +28,7 @@ use crate::base::door::Door;
 use crate::base::fault;
 use crate::base::home::Home;
 use crate::base::ids::NodeId;
+use crate::base::ids::WorkspaceId;
 use crate::base::tasks::TaskGroup;
 use crate::config;
 use crate::engine;
@@ -46,6 +50,9 @@ pub use settings::images_path;
 
 /// Time for everything to end after the first signal.
 const CLOSE: Duration = Duration::from_secs(15);
+
+/// How often it is looked whether sync has carried something.
+const EDITS: Duration = Duration::from_secs(5);
 
 /// Where workspaces answer.
 const WEB: Door = Door { name: "web port", setting: "web.listen", variable: "NEXUS_WEB_LISTEN" };
@@ -95,7 +102,9 @@ pub async fn run(
     let settings = settings::backup(&config, environment)?;
     let backups =
         Backups::new(settings, node.to_string(), home.clone(), store.clone(), sources, tasks.token());
-    tasks.spawn("backups", backups.clone().follow_schedules(busy, tasks.token()));
+    let (edits, edited) = watch::channel(None);
+    tasks.spawn("edits", publish_edits(workspaces.clone(), edits, tasks.token()));
+    tasks.spawn("backups", backups.clone().follow_schedules(busy, edited, tasks.token()));
     tasks.spawn("backup destinations", backups.clone().look_after(tasks.token()));
     let metrics = Arc::new(router::Metrics::default());
     let doctor = doctor_subject(&config, &engine, &home, &node);
@@ -218,6 +227,46 @@ async fn publish_sources(
     }
 }
 
+/// Says when sync last carried something, a look each few seconds.
+async fn publish_edits(
+    workspaces: Workspaces,
+    edits: watch::Sender<Option<Timestamp>>,
+    token: CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(EDITS);
+    let mut known = BTreeMap::new();
+    loop {
+        tokio::select! {
+            // Cancel-safe: each arm only waits.
+            () = token.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let sessions = workspaces.sessions().borrow().clone();
+        let now: BTreeMap<WorkspaceId, Option<(Amount, Option<Duration>)>> = sessions
+            .iter()
+            .map(|(id, session)| {
+                let status = session.status.borrow();
+                (id.clone(), status.session.as_ref().map(|session| (session.agreed, session.latency)))
+            })
+            .collect();
+        if was_edited(&known, &now) {
+            edits.send_replace(Some(clock::now()));
+        }
+        known = now;
+    }
+}
+
+/// Whether something was carried between two looks. A session that was not there before has carried nothing new.
+fn was_edited<T: PartialEq>(
+    before: &BTreeMap<WorkspaceId, Option<T>>,
+    now: &BTreeMap<WorkspaceId, Option<T>>,
+) -> bool {
+    now.iter().any(|(id, now)| match (before.get(id), now) {
+        (Some(Some(before)), Some(now)) => before != now,
+        _ => false,
+    })
+}
+
 /// Compiles the router's table anew whenever a view changes.
 async fn publish_routes(
     workspaces: Workspaces,
@@ -234,5 +283,22 @@ async fn publish_routes(
             () = token.cancelled() => return,
             changed = views.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_is_what_a_session_that_was_there_has_carried_since() {
+        let id = WorkspaceId::random();
+        let look = |state: Option<u8>| BTreeMap::from([(id.clone(), state)]);
+        let nothing = BTreeMap::new();
+        assert!(!was_edited(&nothing, &look(Some(1))), "it has only just begun");
+        assert!(!was_edited(&look(None), &look(Some(1))));
+        assert!(!was_edited(&look(Some(1)), &look(Some(1))));
+        assert!(was_edited(&look(Some(1)), &look(Some(2))));
+        assert!(!was_edited(&look(Some(1)), &nothing));
     }
 }

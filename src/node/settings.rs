@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nexus_agent::safety;
 use nexus_agent::versions;
@@ -31,6 +32,9 @@ use super::Error;
 
 /// Where the appliance's image keeps its own files.
 const SHARE: &str = "/usr/share/nexus";
+
+/// Less than this is no pause between two edits but a breath.
+const QUIET_MIN: Duration = Duration::from_secs(60);
 
 /// The agent binary: as configured, else beside this program, else where the image has it.
 pub fn agent_path(config: &config::Settings) -> PathBuf {
@@ -159,6 +163,10 @@ pub fn backup(
         problems.push(format!("`backup.drill` cannot be used: {}", fault::chain(&wrong)));
         Schedule::Never
     });
+    let quiet = quiet(&config.backup_after_quiet).unwrap_or_else(|wrong| {
+        problems.push(wrong);
+        None
+    });
     if !problems.is_empty() {
         return Err(Error::Backup { problems });
     }
@@ -168,10 +176,24 @@ pub fn backup(
         directory: config.workspaces_dir.clone(),
         destinations,
         selection,
+        quiet,
         drill,
         patience: Patience::default(),
         passwords,
     })
+}
+
+/// How long what was edited is left alone before it is backed up; none for `never`.
+fn quiet(text: &str) -> Result<Option<Duration>, String> {
+    if text.trim() == "never" {
+        return Ok(None);
+    }
+    match config::duration(text.trim()) {
+        Ok(quiet) if quiet >= QUIET_MIN => Ok(Some(quiet)),
+        _ => Err(format!(
+            "`backup.after_quiet` is not a time of at least a minute: `{text}`; write `10m`, or `never`"
+        )),
+    }
 }
 
 fn credentials_of_file(name: &str, path: &str) -> Result<destination::Credentials, destination::Wrong> {
@@ -200,6 +222,39 @@ pub fn api(config: &config::Settings) -> Result<api::Settings, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_backups_is_said_at_once() {
+        let mut config = config::Settings::resolve(&config::defaults()).unwrap();
+        config.backup_schedule = "hourly".to_owned();
+        config.backup_keep = "last=0".to_owned();
+        config.backup_drill = "now and then".to_owned();
+        config.backup_after_quiet = "5".to_owned();
+        let words = |bandwidth: &str| {
+            let words = [("url", "x"), ("bandwidth", bandwidth)];
+            words.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+        };
+        config.backup_destinations = [("a".to_owned(), words("0B"))].into();
+        let error = backup(&config, &[]).unwrap_err();
+        let Error::Backup { problems } = error else { panic!("{error}") };
+        let expected = [
+            "is no schedule",
+            "would keep nothing",
+            "bytes a second",
+            "`backup.drill`",
+            "`backup.after_quiet`",
+        ];
+        assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+        for (problem, word) in problems.iter().zip(expected) {
+            assert!(problem.contains(word), "{word}: {problem}");
+        }
+        let defaults = config::Settings::resolve(&config::defaults()).unwrap();
+        let settings = backup(&defaults, &[]).unwrap();
+        assert_eq!(settings.quiet, None);
+        assert!(matches!(settings.drill, Schedule::Cron { .. }));
+        assert_eq!(quiet("10m"), Ok(Some(Duration::from_secs(600))));
+        assert!(quiet("5s").is_err());
+    }
 
     /// Otherwise a session that was never told anything would go by something else than config/defaults.yaml says.
     #[test]

@@ -22,9 +22,11 @@ use super::restore::Wanted;
 use super::schedule::Schedule;
 use super::walk::Selection;
 use super::*;
+use crate::base::clock;
 use crate::base::home::Home;
 use crate::base::ids::WorkspaceId;
 use crate::base::sealed::Sealed;
+use crate::base::tasks::TaskGroup;
 use crate::model::project::FolderIdentity;
 use crate::store::Store;
 use crate::store::workspace::Desired;
@@ -86,13 +88,24 @@ pub(super) fn node(
     form: &str,
     known: watch::Receiver<Vec<Workspace>>,
 ) -> Backups {
+    node_by(directory, name, home, form, known, "never")
+}
+
+fn node_by(
+    directory: &TempDir,
+    name: &str,
+    home: &str,
+    form: &str,
+    known: watch::Receiver<Vec<Workspace>>,
+    schedule: &str,
+) -> Backups {
     let home = Home::new(directory.path().join(home));
     let words = [("url", "there"), ("form", form)].map(|(key, value)| (key.to_owned(), value.to_owned()));
     let description = Description {
         name: "there",
         words: &words.into(),
         home: directory.path(),
-        schedule: "never",
+        schedule,
         zone: "UTC",
         keep: "last=3",
         credentials: None,
@@ -101,6 +114,7 @@ pub(super) fn node(
         directory: directory.path().to_owned(),
         destinations: vec![description.read().unwrap()],
         selection: Selection::default(),
+        quiet: Some(Duration::from_millis(50)),
         drill: Schedule::parse("0 4 * * 0", "UTC").unwrap(),
         patience: Patience::default(),
         passwords: Default::default(),
@@ -407,4 +421,25 @@ async fn a_mirror_brings_a_lost_node_back() {
     let rows: Vec<_> = rows.into_iter().map(|row| (row.id, row.folder, row.desired)).collect();
     assert_eq!(rows, [(WorkspaceId::parse(ID).unwrap(), "shop".to_owned(), Desired::Stop)]);
     assert_eq!(fate(&other.rebuild(Some("there"), false).await.unwrap(), "shop"), Fate::There);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_edited_is_backed_up_once_it_has_been_left_alone() {
+    let bench = bench("incremental");
+    bench.run().await;
+    let known = bench.workspaces.subscribe();
+    // Its schedule says nothing for months.
+    let node = node_by(&bench.directory, "node1", "home", "incremental", known, "0 0 1 1 *");
+    let token = CancellationToken::new();
+    let ((edits, edited), (_busy, busy)) = (watch::channel(None), watch::channel(false));
+    let mut loops = TaskGroup::new("backups", &token);
+    loops.spawn("follow", node.clone().follow_schedules(busy, edited, token.clone()));
+    std::fs::write(bench.at("shop/README"), "edited").unwrap();
+    edits.send_replace(Some(clock::now()));
+    let mut statuses = node.statuses();
+    let began = statuses.borrow()[0].past.succeeded;
+    let saved = statuses.wait_for(|all| all[0].past.succeeded > began && all[0].running.is_none());
+    tokio::time::timeout(DEADLINE, saved).await.expect("it is backed up by itself").unwrap();
+    loops.close(DEADLINE).await;
+    assert_eq!(node.snapshots("there").await.unwrap().len(), 2);
 }

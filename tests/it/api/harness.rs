@@ -213,6 +213,7 @@ fn backups(
         directory: directory.to_owned(),
         destinations: vec![description.read().unwrap()],
         selection: backup::walk::Selection::default(),
+        quiet: None,
         drill: backup::schedule::Schedule::Never,
         patience: backup::objects::Patience::default(),
         passwords: std::collections::BTreeMap::new(),

@@ -84,6 +84,7 @@ impl Node {
             directory,
             destinations,
             selection: backup::walk::Selection::default(),
+            quiet: None,
             drill: Schedule::Never,
             patience,
             passwords,
