@@ -121,7 +121,8 @@ impl Place {
     }
 
     fn run(&self) {
-        let path = format!("{}/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.directory.path().display());
+        let path =
+            format!("{}/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.directory.path().display());
         let output = Command::new(self.directory.path().join("scripts/s3"))
             .env_clear()
             .env("PATH", path)

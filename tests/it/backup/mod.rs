@@ -10,5 +10,6 @@ mod large;
 mod mirror;
 mod probe;
 mod proxy;
+mod refused;
 pub mod server;
 mod together;
