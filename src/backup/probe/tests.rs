@@ -108,6 +108,8 @@ async fn memory_and_a_folder_do_all_that_such_a_place_can() {
 async fn a_place_that_only_says_so_is_not_believed() {
     let found = findings(&Liar::default(), true).await;
     assert_eq!(verdict(&found, Ability::Create), Verdict::Absent, "{found:?}");
+    let create = found.iter().find(|finding| finding.ability == Ability::Create).unwrap();
+    assert!(create.detail.contains("overwrites"), "seen before any race: {create:?}");
     assert_eq!(verdict(&found, Ability::Versions), Verdict::Absent, "{found:?}");
     assert_eq!(verdict(&found, Ability::Checksums), Verdict::Unknown, "nobody damaged anything: {found:?}");
     for ability in [Ability::Write, Ability::Read, Ability::List, Ability::Delete] {
