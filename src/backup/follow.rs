@@ -24,6 +24,11 @@ const LOOK: Duration = Duration::from_secs(60);
 const HELD_MAX: Duration = Duration::from_secs(10 * 60);
 
 impl Backups {
+    /// Whether edits make a backup due, and not the schedules alone.
+    pub fn follows_edits(&self) -> bool {
+        self.inner().settings.quiet.is_some()
+    }
+
     /// Starts what is due until the token is cancelled; while workspaces are on their way up (`busy`) it waits a while,
     /// for it would read the very files that are being carried. `edited` is when something was last carried between a
     /// folder and a container.

@@ -103,7 +103,9 @@ pub async fn run(
     let backups =
         Backups::new(settings, node.to_string(), home.clone(), store.clone(), sources, tasks.token());
     let (edits, edited) = watch::channel(None);
-    tasks.spawn("edits", publish_edits(workspaces.clone(), edits, tasks.token()));
+    if backups.follows_edits() {
+        tasks.spawn("edits", publish_edits(workspaces.clone(), edits, tasks.token()));
+    }
     tasks.spawn("backups", backups.clone().follow_schedules(busy, edited, tasks.token()));
     tasks.spawn("backup destinations", backups.clone().look_after(tasks.token()));
     let metrics = Arc::new(router::Metrics::default());
