@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::base::files;
+use super::note;
 use crate::base::home::Home;
 
 /// What was last written of a workspace. Old nodes skip new fields; what a new one misses in an old file is unknown.
@@ -31,18 +31,14 @@ fn file(home: &Home, destination: &str, workspace: &str) -> PathBuf {
 /// What is known of a workspace at a destination.
 pub fn load(home: &Home, destination: &str, workspace: &str) -> Option<Known> {
     // What cannot be read is not known: then there is one run as long as the first.
-    serde_json::from_slice(&std::fs::read(file(home, destination, workspace)).ok()?).ok()
+    note::load(&file(home, destination, workspace))
 }
 
 /// Keeps it, or forgets it when there is nothing to be known.
 pub fn save(home: &Home, destination: &str, workspace: &str, known: Option<&Known>) {
     let path = file(home, destination, workspace);
     let done = match known {
-        Some(known) => {
-            let text = serde_json::to_vec(known).expect("a few texts become JSON");
-            let directory = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-            directory.and_then(|()| files::replace(&path, &text))
-        }
+        Some(known) => note::save(&path, known),
         None => match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

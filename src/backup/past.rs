@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::note;
 use super::schedule::Past;
 use super::status::Figures;
-use crate::base::files;
 use crate::base::home::Home;
 
 /// The file. Old nodes skip new fields; new ones read old files.
@@ -40,8 +40,7 @@ fn file(home: &Home, name: &str) -> PathBuf {
 
 /// What is known of a destination's past. What cannot be read is not known: then there is one backup more.
 pub fn load(home: &Home, name: &str) -> (Past, Option<Figures>) {
-    let text = std::fs::read(file(home, name)).unwrap_or_default();
-    let kept: Kept = serde_json::from_slice(&text).unwrap_or_default();
+    let kept: Kept = note::load(&file(home, name)).unwrap_or_default();
     let figures = kept.figures.map(|kept| Figures {
         files: kept.files,
         bytes: kept.bytes,
@@ -53,7 +52,6 @@ pub fn load(home: &Home, name: &str) -> (Past, Option<Figures>) {
 
 /// Keeps what happened at a destination.
 pub fn save(home: &Home, name: &str, past: &Past, figures: Option<Figures>) {
-    let path = file(home, name);
     let figures = figures.map(|figures| KeptFigures {
         files: figures.files,
         bytes: figures.bytes,
@@ -61,9 +59,7 @@ pub fn save(home: &Home, name: &str, past: &Past, figures: Option<Figures>) {
         took_ms: u64::try_from(figures.took.as_millis()).unwrap_or(u64::MAX),
     });
     let kept = Kept { begun: past.begun, succeeded: past.succeeded, failures: past.failures, figures };
-    let text = serde_json::to_vec(&kept).expect("times become JSON");
-    let directory = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    if let Err(error) = directory.and_then(|()| files::replace(&path, &text)) {
+    if let Err(error) = note::save(&file(home, name), &kept) {
         tracing::warn!(error = %error, "what was backed up when could not be kept");
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::sample::Drill;
 use super::sample::Tried;
-use crate::base::files;
+use crate::backup::note;
 use crate::base::home::Home;
 
 /// The file. Old nodes skip new fields; what a new one misses in an old file is empty.
@@ -42,7 +42,7 @@ fn file(home: &Home, name: &str) -> PathBuf {
 
 /// What is known of the last drill of a destination. What cannot be read is not known: then there is one more.
 pub fn load(home: &Home, name: &str) -> Option<Drill> {
-    let kept: Kept = serde_json::from_slice(&std::fs::read(file(home, name)).ok()?).ok()?;
+    let kept: Kept = note::load(&file(home, name))?;
     let tried = |kept: KeptTried| Tried {
         folder: kept.folder,
         snapshot: kept.snapshot,
@@ -62,7 +62,6 @@ pub fn load(home: &Home, name: &str) -> Option<Drill> {
 
 /// Keeps it.
 pub fn save(home: &Home, name: &str, drill: &Drill) {
-    let path = file(home, name);
     let tried = |tried: &Tried| KeptTried {
         folder: tried.folder.clone(),
         snapshot: tried.snapshot.clone(),
@@ -78,9 +77,7 @@ pub fn save(home: &Home, name: &str, drill: &Drill) {
         failures: drill.failures,
         proved: drill.proved,
     };
-    let text = serde_json::to_vec(&kept).expect("texts and numbers become JSON");
-    let directory = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    if let Err(error) = directory.and_then(|()| files::replace(&path, &text)) {
+    if let Err(error) = note::save(&file(home, name), &kept) {
         tracing::warn!(error = %error, "what a restore drill came to could not be kept");
     }
 }

@@ -10,7 +10,7 @@ use super::finding::Ability;
 use super::finding::Finding;
 use super::finding::Probe;
 use super::finding::Verdict;
-use crate::base::files;
+use crate::backup::note;
 use crate::base::home::Home;
 
 /// The file. Old nodes skip new fields and findings whose words they do not know; what a new one misses is unknown.
@@ -35,7 +35,7 @@ fn file(home: &Home, name: &str) -> PathBuf {
 
 /// What was found out last about a destination. What cannot be read is not known: then it is asked anew.
 pub fn load(home: &Home, name: &str) -> Option<Probe> {
-    let kept: Kept = serde_json::from_slice(&std::fs::read(file(home, name)).ok()?).ok()?;
+    let kept: Kept = note::load(&file(home, name))?;
     let finding = |kept: KeptFinding| {
         let ability = Ability::ALL.into_iter().find(|one| one.word() == kept.ability)?;
         let verdict = Verdict::ALL.into_iter().find(|one| one.word() == kept.verdict)?;
@@ -47,7 +47,6 @@ pub fn load(home: &Home, name: &str) -> Option<Probe> {
 
 /// Keeps it.
 pub fn save(home: &Home, name: &str, probe: &Probe) {
-    let path = file(home, name);
     let finding = |finding: &Finding| KeptFinding {
         ability: finding.ability.word().to_owned(),
         verdict: finding.verdict.word().to_owned(),
@@ -55,9 +54,7 @@ pub fn save(home: &Home, name: &str, probe: &Probe) {
     };
     let findings = probe.findings.iter().map(finding).collect();
     let kept = Kept { time: probe.time, place: probe.place.clone(), findings };
-    let text = serde_json::to_vec(&kept).expect("a few texts become JSON");
-    let directory = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    if let Err(error) = directory.and_then(|()| files::replace(&path, &text)) {
+    if let Err(error) = note::save(&file(home, name), &kept) {
         tracing::warn!(error = %error, "what a destination does could not be kept");
     }
 }
