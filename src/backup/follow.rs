@@ -83,8 +83,7 @@ impl Backups {
 
     async fn probe_if_due(&self, destination: &Destination, tried: &mut BTreeMap<String, Timestamp>) {
         let (name, now) = (&destination.name, clock::now());
-        let known = self.inner().statuses.borrow().iter().find(|one| one.name == *name).cloned();
-        let known = known.and_then(|status| status.probe);
+        let known = self.status(name).and_then(|status| status.probe);
         let place = destination.place.to_string();
         if !finding::is_due(known.as_ref(), &place, tried.get(name).copied(), now) {
             return;
@@ -100,10 +99,7 @@ impl Backups {
 
     async fn drill_if_due(&self, destination: &Destination) {
         let name = &destination.name;
-        let Some(status) = self.inner().statuses.borrow().iter().find(|one| one.name == *name).cloned()
-        else {
-            return;
-        };
+        let Some(status) = self.status(name) else { return };
         let seed = self.seed(destination);
         let last = status.drill.as_ref();
         let due = sample::due(&self.inner().settings.drill, last, status.past.succeeded, &seed, clock::now());

@@ -27,6 +27,11 @@ impl Backups {
         self.inner().statuses.subscribe()
     }
 
+    /// How a destination is now.
+    pub(super) fn status(&self, name: &str) -> Option<Status> {
+        self.inner().statuses.borrow().iter().find(|one| one.name == name).cloned()
+    }
+
     /// How far a run is.
     pub(super) fn progress(&self, name: &str, done: usize, bytes: u64) {
         self.change(name, |status| {

@@ -34,8 +34,7 @@ impl Backups {
     async fn drill_now(&self, destination: &str, folder: Option<&str>) -> Result<Drill, Error> {
         self.destination(destination)?;
         let time = clock::now();
-        let before = self.inner().statuses.borrow().iter().find(|one| one.name == destination).cloned();
-        let before = before.and_then(|status| status.drill);
+        let before = self.status(destination).and_then(|status| status.drill);
         let mut drill = Drill {
             time,
             workspaces: Vec::new(),

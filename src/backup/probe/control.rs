@@ -56,9 +56,7 @@ impl Backups {
 
     /// What is known of an ability of a destination, as it is described now.
     pub(in crate::backup) fn known(&self, destination: &Destination, ability: Ability) -> Verdict {
-        let statuses = self.inner().statuses.borrow();
-        let probe =
-            statuses.iter().find(|one| one.name == destination.name).and_then(|one| one.probe.as_ref());
+        let probe = self.status(&destination.name).and_then(|status| status.probe);
         let probe = probe.filter(|probe| probe.place == destination.place.to_string());
         probe.map_or(Verdict::Unknown, |probe| probe.verdict(ability))
     }
