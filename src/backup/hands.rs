@@ -169,9 +169,11 @@ fn hands() -> usize {
     thread::available_parallelism().map_or(HANDS_MIN, NonZeroUsize::get).clamp(HANDS_MIN, HANDS_MAX)
 }
 
-/// A failure of one file: the disk's, or the destination's.
-enum Bad {
+/// A failure of one file.
+pub enum Bad {
+    /// The disk's.
     Disk(restore::Error),
+    /// The destination's.
     There(Trouble),
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::io::Seek as _;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -10,6 +9,7 @@ use nexus_agent::path::RelPath;
 
 use super::sample::Sample;
 use super::sample::Tried;
+use crate::backup::hands::Bad;
 use crate::backup::opened::Content;
 use crate::backup::opened::Reader;
 use crate::backup::restore;
@@ -145,24 +145,12 @@ fn bring(
     match target.put(&spot, &wanted, action, write) {
         Ok(()) => {}
         Err(Bad::There(trouble)) => return Err(trouble),
-        Err(Bad::Here(error)) => return Err(disk(error)),
+        Err(Bad::Disk(error)) => return Err(disk(error)),
     }
     let place = scratch.join(path.as_path());
     let mut file = File::open(&place).map_err(|error| unreadable(&place, &error))?;
     let whole = file.metadata().is_ok_and(|meta| meta.len() == size(&wanted));
     Ok((path, whole && digest.fits(reader, &mut file)?))
-}
-
-/// A failure of one file: the disk's, or the destination's.
-enum Bad {
-    Here(restore::Error),
-    There(Trouble),
-}
-
-impl From<restore::Error> for Bad {
-    fn from(error: restore::Error) -> Self {
-        Self::Here(error)
-    }
 }
 
 /// What the snapshot says a content's digest is.
@@ -215,7 +203,6 @@ fn unchanged(source: &Path, wanted: &Wanted) -> Option<()> {
 
 fn equal(one: &Path, other: &Path) -> std::io::Result<bool> {
     let (mut one, mut other) = (File::open(one)?, File::open(other)?);
-    one.rewind()?;
     let (mut left, mut right) = (vec![0; PIECE], vec![0; PIECE]);
     loop {
         let length = one.read(&mut left)?;
