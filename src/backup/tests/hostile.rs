@@ -393,14 +393,8 @@ async fn nothing_outside_is_touched(form: &str) {
         std::fs::create_dir(bench.at("planted-back")).unwrap();
         symlink(&outside, bench.at("planted-back/planted")).unwrap();
         for (to, merge) in [("back", false), ("planted-back", true)] {
-            let request = recover::Request {
-                folder: "shop".to_owned(),
-                snapshot: Some(id.clone()),
-                to: Some(to.to_owned()),
-                mode: if merge { recover::Mode::Merge } else { recover::Mode::New },
-                ..recover::Request::default()
-            };
-            let done = bench.backups.restore(request).await;
+            let mode = if merge { recover::Mode::Merge } else { recover::Mode::New };
+            let done = bench.backups.restore(request(&id, to, mode)).await;
             assert_eq!(beside(), before, "{said:?} {done:?}");
             assert!(!Path::new("/etc/nexus-hostile").exists() && !Path::new("/nexus-hostile").exists());
             let done = match done {
@@ -426,6 +420,11 @@ async fn nothing_outside_is_touched(form: &str) {
     }
 }
 
+fn request(snapshot: &str, to: &str, mode: recover::Mode) -> recover::Request {
+    let (folder, snapshot, to) = ("shop".to_owned(), Some(snapshot.to_owned()), Some(to.to_owned()));
+    recover::Request { folder, snapshot, to, mode, ..recover::Request::default() }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_repository_touches_nothing_outside_the_folder() {
     nothing_outside_is_touched("incremental").await;
@@ -443,14 +442,7 @@ async fn what_is_called_by_the_name_of_another_is_not_restored() {
     bench.run().await;
     let swapped = Thing { kind: "swapped", ..file("swapped") };
     let id = repository(&bench).write(1, &[file("good"), swapped]);
-    let request = recover::Request {
-        folder: "shop".to_owned(),
-        snapshot: Some(id),
-        to: Some("back".to_owned()),
-        mode: recover::Mode::New,
-        ..recover::Request::default()
-    };
-    let done = bench.backups.restore(request).await.unwrap();
+    let done = bench.backups.restore(request(&id, "back", recover::Mode::New)).await.unwrap();
     assert_eq!((done.failed.total, done.failed.listed[0].0.as_str()), (1, "swapped"), "{done:?}");
     assert!(bench.at("back/good").exists() && !bench.at("back/swapped").exists());
 }
@@ -463,14 +455,7 @@ async fn what_comes_after_a_lost_directory_is_restored_where_it_was() {
     let lost = Thing { kind: "lost", ..directory("damaged") };
     let after = [file("good"), file("next/inner"), file("next/deep/er")];
     let id = repository(&bench).write(1, &[&[lost], &after[..]].concat());
-    let request = recover::Request {
-        folder: "shop".to_owned(),
-        snapshot: Some(id),
-        to: Some("back".to_owned()),
-        mode: recover::Mode::New,
-        ..recover::Request::default()
-    };
-    let done = bench.backups.restore(request).await.unwrap();
+    let done = bench.backups.restore(request(&id, "back", recover::Mode::New)).await.unwrap();
     assert_eq!(done.failed.total, 1, "{done:?}");
     assert_eq!(std::fs::read_dir(bench.at("back/damaged")).unwrap().count(), 0);
     for one in after {
@@ -495,14 +480,7 @@ async fn a_blob_that_is_repeated_without_end_does_not_fill_the_disk() {
         let bomb = Thing { kind: "bomb", times, size, ..file("bomb") };
         let things = [bomb, Thing { size: GOOD.len() as u64, ..file("good") }];
         let id = OfRepository { says, ..repository(&bench) }.write(number, &things);
-        let request = recover::Request {
-            folder: "shop".to_owned(),
-            snapshot: Some(id),
-            to: Some("back".to_owned()),
-            mode: recover::Mode::New,
-            ..recover::Request::default()
-        };
-        let done = bench.backups.restore(request).await;
+        let done = bench.backups.restore(request(&id, "back", recover::Mode::New)).await;
         if !begins {
             assert!(matches!(done, Err(Error::Space { needed, .. }) if needed >= honest), "{done:?}");
             assert!(!bench.at("back").exists());
