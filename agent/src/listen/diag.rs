@@ -43,7 +43,7 @@ pub(super) fn listening() -> io::Result<Vec<SocketAddr>> {
         Some(netlink::SOCK_DIAG),
     )?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE))?;
-    let mut found = Vec::new();
+    let (mut found, mut piece) = (Vec::new(), vec![0; PIECE]);
     for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
         let request = InetRequest {
             family,
@@ -52,12 +52,18 @@ pub(super) fn listening() -> io::Result<Vec<SocketAddr>> {
             states: StateFlags::LISTEN,
             socket_id,
         };
-        ask(&socket, request, &mut found)?;
+        ask(&socket, request, &mut piece, &mut found)?;
     }
     Ok(found)
 }
 
-fn ask(socket: &OwnedFd, request: InetRequest, found: &mut Vec<SocketAddr>) -> io::Result<()> {
+/// Adds what one request finds. Each answer is read into `piece`.
+fn ask(
+    socket: &OwnedFd,
+    request: InetRequest,
+    piece: &mut [u8],
+    found: &mut Vec<SocketAddr>,
+) -> io::Result<()> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
@@ -65,9 +71,8 @@ fn ask(socket: &OwnedFd, request: InetRequest, found: &mut Vec<SocketAddr>) -> i
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
     rustix::net::send(socket, &bytes, SendFlags::empty())?;
-    let mut piece = vec![0; PIECE];
     loop {
-        let (length, _) = rustix::net::recv(socket, &mut piece, RecvFlags::empty())?;
+        let (length, _) = rustix::net::recv(socket, &mut *piece, RecvFlags::empty())?;
         let mut rest = piece.get(..length).unwrap_or_default();
         while !rest.is_empty() {
             let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest).map_err(io::Error::other)?;
