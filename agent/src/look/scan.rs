@@ -54,6 +54,10 @@ pub(super) struct Scan<'a, D, S> {
     pub(super) read: usize,
     /// What the tree knew is known by stamp too: for whatever was moved.
     recollected: bool,
+    /// What was found and is not in the tree yet. Whatever stands above it is then made anew once, and not for each.
+    found: Vec<Change>,
+    /// A directory came or went among it: whoever looks further has to see that.
+    reshaped: bool,
 }
 
 /// Either there is too much, or all went well: what goes wrong with one thing is an item.
@@ -68,11 +72,13 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
         now: Duration,
     ) -> Self {
         let room = look.settings.entries_max;
-        Self { look, disk, sentry, device, now, room, read: 0, recollected: true }
+        let (found, reshaped) = (Vec::new(), false);
+        Self { look, disk, sentry, device, now, room, read: 0, recollected: true, found, reshaped }
     }
 
     /// Looks at all of the folder.
     pub(super) fn everything(&mut self) -> Result<()> {
+        self.put();
         (self.room, self.recollected) = (self.look.settings.entries_max, false);
         self.look.inodes.clear();
         self.read_info();
@@ -95,6 +101,7 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
         for (directory, part) in parts {
             self.part(directory, part)?;
         }
+        self.put();
         self.look.known.clear();
         let limit = self.look.settings.entries_max;
         if self.count() > limit { Err(LookError::Many { limit }) } else { Ok(()) }
@@ -135,6 +142,7 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
             Some(Item::Untracked(_)) if !matches!(part, Part::Below) => return Ok(()),
             _ => {
                 // It was not there, or no directory: then it is what its own directory has to tell.
+                self.put();
                 return match directory {
                     Some(path) => self.part(path.parent(), Part::Names([Name::from(path.name())].into())),
                     None => self.everything(),
@@ -152,7 +160,6 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
 
     /// Looks at some names of a directory.
     fn names(&mut self, directory: Option<&RelPath>, names: &BTreeSet<Name>) -> Result<()> {
-        let mut changes = Vec::new();
         if let Some(path) = directory.filter(|path| !self.is_directory(path)) {
             return self.replaced(path);
         }
@@ -168,12 +175,9 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
                 }
                 Err(error) => self.trouble(&path, &error),
             };
-            self.compare(&path, old.as_ref(), new.as_ref());
-            if !is_same(old.as_ref(), new.as_ref()) {
-                changes.push(Change { path: Some(path), item: new });
-            }
+            self.found(path, old.as_ref(), new);
         }
-        self.put(&changes);
+        self.put_directories();
         Ok(())
     }
 
@@ -200,12 +204,10 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
         }
         let there: BTreeSet<_> = listing.iter().map(|(name, _)| name.clone()).collect();
         let gone = held.iter().map(|(name, _)| name).filter(|name| !there.contains(*name));
-        let mut changes: Vec<_> = Vec::new();
         for name in gone {
             let Ok(path) = RelPath::child(path, name) else { continue };
             self.look.pace.settle(&path);
-            self.compare(&path, held.get(name), None);
-            changes.push(Change { path: Some(path), item: None });
+            self.found(path, held.get(name), None);
         }
         for (name, facts) in listing {
             let Ok(path) = RelPath::child(path, &name) else { return self.below(directory) };
@@ -214,12 +216,9 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
                 continue;
             }
             let new = self.child(&path, facts, old)?;
-            self.compare(&path, old, new.as_ref());
-            if !is_same(old, new.as_ref()) {
-                changes.push(Change { path: Some(path), item: new });
-            }
+            self.found(path, old, new);
         }
-        self.put(&changes);
+        self.put_directories();
         Ok(())
     }
 
@@ -234,11 +233,12 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
 
     /// Looks at whatever stands at a path, and everything below it.
     fn anew(&mut self, path: RelPath) -> Result<()> {
+        self.put();
         let old = self.look.tree.get(Some(&path)).cloned();
         self.room = self.room.saturating_add(old.as_ref().map_or(0, Item::count));
         let new = self.stands(&path, old.as_ref())?;
-        self.compare(&path, old.as_ref(), new.as_ref());
-        self.put(&[Change { path: Some(path), item: new }]);
+        self.found(path, old.as_ref(), new);
+        self.put();
         Ok(())
     }
 
@@ -260,10 +260,11 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
             None => Err(root_error(error)),
             Some(path) if is_absent(&error) => self.replaced(&path),
             Some(path) => {
+                self.put();
                 let old = self.look.tree.get(Some(&path)).cloned();
                 let new = self.trouble(&path, &error);
-                self.compare(&path, old.as_ref(), new.as_ref());
-                self.put(&[Change { path: Some(path), item: new }]);
+                self.found(path, old.as_ref(), new);
+                self.put();
                 Ok(())
             }
         }
@@ -286,17 +287,34 @@ impl<'a, D: Disk, S: Sentry> Scan<'a, D, S> {
         }
     }
 
-    /// What is put is at or below a directory that is in the tree.
-    fn put(&mut self, changes: &[Change]) {
-        if changes.is_empty() {
+    /// What stands at a path now, for the tree.
+    fn found(&mut self, path: RelPath, old: Option<&Item>, new: Option<Item>) {
+        self.compare(&path, old, new.as_ref());
+        if is_same(old, new.as_ref()) {
             return;
         }
-        self.look.tree.apply(changes).expect("only what is in a directory of the tree is looked at");
+        self.reshaped |= is_directory(old) || is_directory(new.as_ref());
+        self.found.push(Change { path: Some(path), item: new });
+    }
+
+    /// Puts what was found into the tree if a directory is among it.
+    fn put_directories(&mut self) {
+        if self.reshaped {
+            self.put();
+        }
+    }
+
+    /// Puts what was found into the tree: all of it is at or below a directory that is in there.
+    fn put(&mut self) {
+        self.reshaped = false;
+        let found = std::mem::take(&mut self.found);
+        if !found.is_empty() {
+            self.look.tree.apply(&found).expect("only what is in a directory of the tree is looked at");
+        }
     }
 
     /// Lets go of what is no carried directory any more.
     fn compare(&mut self, path: &RelPath, old: Option<&Item>, new: Option<&Item>) {
-        let is_directory = |item: Option<&Item>| item.is_some_and(|item| item.as_directory().is_some());
         if is_directory(old) && !is_directory(new) {
             self.sentry.leave(path);
             self.look.rules.forget(path);
@@ -496,6 +514,10 @@ fn holds_same(directory: &Directory, children: &[(Name, Item)]) -> bool {
             .iter()
             .zip(children)
             .all(|(old, new)| old.0 == new.0 && is_same(Some(&old.1), Some(&new.1)))
+}
+
+fn is_directory(item: Option<&Item>) -> bool {
+    item.is_some_and(|item| item.as_directory().is_some())
 }
 
 /// Whether nothing is to be told, and nothing to be remembered, of what was found.
