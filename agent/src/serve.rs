@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustix::time::ClockId;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt as _;
@@ -50,6 +51,8 @@ use crate::wire::WireError;
 
 /// One node, its successor after a restart, `health`, and some to spare.
 const CONNECTIONS: usize = 8;
+/// How often the node hears that we are still here.
+pub const HEARTBEAT: Duration = Duration::from_secs(1);
 /// While a phase lasts its lines are sent no more often than this.
 const CHATTER: Duration = Duration::from_millis(100);
 /// Replies on their way. The writer drains them while the reader waits, so any number will do.
@@ -271,7 +274,7 @@ fn obey(
                 let answer = keeper.answer(question);
                 replies.blocking_send(ToNode::Answer { number, answer }).map_err(|_| WireError::Closed)?;
             }
-            ToAgent::Side(_) | ToAgent::Heartbeat | ToAgent::Keep(_) => {}
+            ToAgent::Side(_) | ToAgent::Keep(_) => {}
         }
     }
     hear(keeper, gathered)
@@ -308,7 +311,6 @@ impl Conversation {
             };
             match frame {
                 Frame::Hello(_) => return Err(WireError::OutOfTurn { what: "hello twice" }),
-                Frame::Message(ToAgent::Heartbeat) => self.reply(ToNode::Heartbeat).await?,
                 Frame::Message(ToAgent::Keep(settings)) => {
                     self.keep(*settings).await?;
                     wanted.mark_unchanged();
@@ -362,7 +364,8 @@ impl Conversation {
     }
 }
 
-/// Sends the hello, the report at once and whenever it changes, the replies, and what the side says once it is kept.
+/// Sends the hello, the report at once and whenever it changes, the replies, and what the side says once it is kept; and
+/// a heartbeat that waits for none of this: what is asked of the side may take a slow disk long.
 async fn write(
     mut stream: impl AsyncWrite + Unpin,
     mut replies: mpsc::Receiver<ToNode>,
@@ -375,6 +378,7 @@ async fn write(
     wire::put_hello(&mut buffer, &Hello::ours());
     let mut phase = put_report(&mut buffer, &mut report);
     let mut next_report = Instant::now() + CHATTER;
+    let mut beat = Instant::now() + until_whole_second();
     loop {
         send(&mut stream, &mut buffer).await?;
         let keeper = kept.borrow_and_update().clone();
@@ -399,6 +403,10 @@ async fn write(
                 next_report = Instant::now() + CHATTER;
             }
             changed = kept.changed() => changed.map_err(|_| WireError::Closed)?,
+            () = tokio::time::sleep_until(beat) => {
+                wire::put_message(&mut buffer, &ToNode::Heartbeat);
+                beat = Instant::now() + until_whole_second();
+            }
             () = news => {
                 let Some(keeper) = &keeper else { continue };
                 for said in control.take(keeper) {
@@ -415,6 +423,12 @@ async fn write(
             }
         }
     }
+}
+
+/// How long it is until the clock next reads a whole number of seconds: the machine is woken once for all containers.
+fn until_whole_second() -> Duration {
+    let past = rustix::time::clock_gettime(ClockId::Realtime).tv_nsec;
+    HEARTBEAT.saturating_sub(Duration::from_nanos(past.unsigned_abs()))
 }
 
 async fn send(stream: &mut (impl AsyncWrite + Unpin), buffer: &mut BytesMut) -> Result<(), WireError> {
@@ -456,4 +470,57 @@ fn put_report(buffer: &mut BytesMut, report: &mut watch::Receiver<Report>) -> Ph
     let report = report.borrow_and_update();
     wire::put_message(buffer, &ToNode::Report(Box::new(report.clone())));
     report.phase
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::look;
+    use crate::rules;
+    use crate::versions;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_side_whose_disk_takes_long_is_not_silent() {
+        let (folder, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let received = Received::open(state.path(), Vec::new());
+        let (_report, reports) = watch::channel(Report::default());
+        let control = Control::new(folder.path().to_owned(), state.path().to_owned(), received, reports);
+        let control = Arc::new(control);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(converse(theirs, Arc::clone(&control)));
+        let (reader, mut writer) = ours.into_split();
+        let mut frames = FrameReader::new(reader);
+        let mut buffer = BytesMut::new();
+        wire::put_hello(&mut buffer, &Hello::ours());
+        let settings = keeper::Settings {
+            rules: rules::Settings::default(),
+            look: look::Settings::default(),
+            watch: crate::watch::Settings::default(),
+            versions: versions::Limits::default(),
+        };
+        wire::put_message(&mut buffer, &ToAgent::Keep(Box::new(settings)));
+        writer.write_all(&buffer).await.unwrap();
+        frames.hello().await.unwrap();
+        let mut progress = control.progress();
+        progress.wait_for(|progress| progress.connected).await.unwrap();
+        let keeper = control.keeper.lock().unwrap().as_ref().map(|(_, keeper)| Arc::clone(keeper)).unwrap();
+
+        let busy = keeper.busy();
+        // More than is taken before what was asked first is done.
+        buffer.clear();
+        for token in 0..4 * (WORK + AT_ONCE) as u64 {
+            wire::put_message(&mut buffer, &ToAgent::Side(ToSide::Look { token }));
+        }
+        writer.write_all(&buffer).await.unwrap();
+        control.news.notify_one();
+        for _ in 0..3 {
+            let beat =
+                async { while !matches!(frames.next().await, Ok(Frame::Message(ToNode::Heartbeat))) {} };
+            tokio::time::timeout(5 * HEARTBEAT, beat).await.expect("the heart beats on");
+        }
+        drop(busy);
+    }
 }

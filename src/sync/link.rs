@@ -11,18 +11,15 @@ use nexus_agent::wire;
 use nexus_agent::wire::Frame;
 use nexus_agent::wire::FrameReader;
 use nexus_agent::wire::Hello;
-use nexus_agent::wire::ToAgent;
 use nexus_agent::wire::ToNode;
 use nexus_agent::wire::WireError;
 use tokio::io::AsyncWriteExt as _;
 use tokio::io::ReadHalf;
 use tokio::io::WriteHalf;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::bounds::in_sentences;
 use super::bounds::sentence;
-use crate::base::clock;
 use crate::engine;
 use crate::engine::Engine;
 use crate::engine::Exec;
@@ -30,9 +27,7 @@ use crate::engine::Pipe;
 
 /// What is run in the container.
 const ENDPOINT: [&str; 2] = ["/nexus/nexus-agent", "endpoint"];
-/// How often the agent is asked whether it is still there.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How long it may say nothing.
+/// How long the agent may say nothing. It has a heartbeat of a second.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// Why there is no connection.
@@ -158,31 +153,15 @@ impl Reader {
 }
 
 impl Writer {
-    /// Sends what comes, and a heartbeat every second, until the connection ends or nobody sends any more.
+    /// Sends what comes until the connection ends or nobody sends any more.
     pub(super) async fn run(mut self, mut outgoing: mpsc::Receiver<Bytes>) -> LinkError {
-        let mut heartbeat = BytesMut::new();
-        wire::put_message(&mut heartbeat, &ToAgent::Heartbeat);
-        let mut beat = Instant::now() + clock::until_next(HEARTBEAT);
-        loop {
-            // Both are cancel-safe.
-            let bytes = tokio::select! {
-                bytes = outgoing.recv() => match bytes {
-                    Some(bytes) => gather(bytes, &mut outgoing),
-                    None => return self.closed(),
-                },
-                () = tokio::time::sleep_until(beat) => {
-                    beat = Instant::now() + clock::until_next(HEARTBEAT);
-                    heartbeat.clone().freeze()
-                }
-            };
+        while let Some(bytes) = outgoing.recv().await {
+            let bytes = gather(bytes, &mut outgoing);
             if let Err(error) = self.send(&bytes).await {
                 return error;
             }
         }
-    }
-
-    fn closed(&self) -> LinkError {
-        LinkError::Wire { container: self.container.clone(), source: WireError::Closed }
+        LinkError::Wire { container: self.container, source: WireError::Closed }
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {

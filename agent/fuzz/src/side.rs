@@ -60,7 +60,7 @@ pub fn frames_to_agent(data: &[u8]) {
                     disk.user(|volume| volume.advance(1_000_000));
                 }
             }
-            ToAgent::Heartbeat | ToAgent::Keep(_) | ToAgent::Settled => {}
+            ToAgent::Keep(_) | ToAgent::Settled => {}
         }
         // Nobody waits here for room: what is said is let go of at once.
         said.clear();

@@ -3,8 +3,8 @@
 //!
 //! Tasks, all threads: the watch's own reads the kernel's events; `look` waits for them and looks; `sync` asks the
 //! disk to make things last, which takes long and holds nobody up. Whoever keeps the keeper [hears](Keeper::hear) for it
-//! and [takes](Keeper::take) what it says, which is in order because all of it is said under one lock. It calls `news`
-//! whenever there is something to take.
+//! and [takes](Keeper::take) what it says, which is in order because all of it is said under one lock; taking waits for
+//! nothing, however long the disk takes. It calls `news` whenever there is something to take.
 
 use std::io;
 use std::path::Path;
@@ -14,6 +14,8 @@ use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
@@ -118,6 +120,8 @@ struct Shared {
     places: Places,
     identity: Identity,
     state: Mutex<State>,
+    /// What is to be taken. Locked for a moment only, while the state is locked or by itself.
+    said: Mutex<Said>,
     /// Something was taken.
     taken: Condvar,
     /// Something is to be made to last, or all is to end.
@@ -125,19 +129,24 @@ struct Shared {
     watch: Watch,
     epoch: Instant,
     news: Box<dyn Fn() + Send + Sync>,
+    ended: AtomicBool,
+}
+
+#[derive(Default)]
+struct Said {
+    messages: Vec<FromSide>,
+    /// What they take, in bytes.
+    weight: usize,
 }
 
 struct State {
     replica: Replica<Folder, Paper>,
-    said: Vec<FromSide>,
-    untaken: usize,
     /// What is to be made to last.
     syncs: Vec<u64>,
     /// What was said to be new since the stamps were saved.
     unsaved: u64,
     /// The same since memory was given back.
     unreturned: u64,
-    ended: bool,
 }
 
 impl std::fmt::Debug for Shared {
@@ -172,12 +181,9 @@ impl Keeper {
         let watch = Watch::open(&places.root, settings.watch).map_err(OpenError::Folder)?;
         let state = State {
             replica: Replica::new(disk, look, versions),
-            said: Vec::new(),
-            untaken: 0,
             syncs: Vec::new(),
             unsaved: 0,
             unreturned: 0,
-            ended: false,
         };
         // Another handle on the same folder: while it waits for the disk it holds nothing.
         let lasting = folder().map_err(OpenError::Folder)?;
@@ -185,11 +191,13 @@ impl Keeper {
             places,
             identity,
             state: Mutex::new(state),
+            said: Mutex::default(),
             taken: Condvar::new(),
             owed: Condvar::new(),
             watch,
             epoch: Instant::now(),
             news: Box::new(news),
+            ended: AtomicBool::new(false),
         });
         let mut keeper = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         let looker = Arc::clone(&shared);
@@ -210,13 +218,13 @@ impl Keeper {
     pub fn hear(&self, messages: impl IntoIterator<Item = ToSide>) -> Result<(), Nonsense> {
         let shared = &*self.shared;
         let now = shared.epoch.elapsed();
-        shared.work(|state| {
+        shared.work(|state, said| {
             for message in messages {
                 if let ToSide::Sync { token } = message {
                     state.syncs.push(token);
                     shared.owed.notify_all();
                 } else {
-                    state.replica.hear(message, &mut &shared.watch, now, &mut state.said)?;
+                    state.replica.hear(message, &mut &shared.watch, now, said)?;
                 }
             }
             Ok(())
@@ -227,29 +235,32 @@ impl Keeper {
     pub fn answer(&self, question: Question) -> Answer {
         let shared = &*self.shared;
         let now = shared.epoch.elapsed();
-        shared.work(|state| state.replica.answer(question, &mut &shared.watch, now, &mut state.said))
+        shared.work(|state, said| state.replica.answer(question, &mut &shared.watch, now, said))
     }
 
     /// What was said since this was last asked, in order.
     pub fn take(&self) -> Vec<FromSide> {
-        let mut state = self.shared.state();
-        state.untaken = 0;
-        let said = std::mem::take(&mut state.said);
-        drop(state);
+        let said = std::mem::take(&mut *self.shared.said());
         self.shared.taken.notify_all();
-        said
+        said.messages
     }
 
     /// Waits until enough was taken that more may be said.
     pub fn wait_for_room(&self) {
-        drop(self.shared.with_room(self.shared.state()));
+        self.shared.wait_for_room();
+    }
+
+    /// As long as this is held the side is at something that takes long.
+    #[cfg(test)]
+    pub(crate) fn busy(&self) -> impl Sized + '_ {
+        self.shared.state()
     }
 
     /// The session is gone: nothing is said until another is attached.
     pub fn detach(&self) {
         let mut state = self.shared.state();
         state.replica.detach();
-        (state.said, state.untaken) = (Vec::new(), 0);
+        *self.shared.said() = Said::default();
         drop(state);
         self.shared.taken.notify_all();
     }
@@ -274,7 +285,10 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.shared.state().ended = true;
+        self.shared.ended.store(true, Ordering::Relaxed);
+        // Whoever was about to wait is waiting by now, and woken.
+        drop(self.shared.state());
+        drop(self.shared.said());
         self.shared.watch.call();
         self.shared.taken.notify_all();
         self.shared.owed.notify_all();
@@ -290,24 +304,36 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with_room<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        while state.untaken > UNTAKEN_MAX && !state.ended {
-            state = self.taken.wait(state).unwrap_or_else(PoisonError::into_inner);
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    fn wait_for_room(&self) {
+        let mut said = self.said();
+        while said.weight > UNTAKEN_MAX && !self.has_ended() {
+            said = self.taken.wait(said).unwrap_or_else(PoisonError::into_inner);
         }
-        state
     }
 
     /// Does something that may make the side speak, and tells whoever listens.
-    fn work<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+    fn work<T>(&self, act: impl FnOnce(&mut State, &mut Vec<FromSide>) -> T) -> T {
         let mut state = self.state();
-        let (again, before) = (state.replica.again(), state.said.len());
-        let done = act(&mut state);
-        let new: usize = state.said[before..].iter().map(weight).sum();
-        state.untaken += new;
-        let entries: u64 = state.said[before..].iter().map(entries).sum();
+        let again = state.replica.again();
+        let mut new = Vec::new();
+        let done = act(&mut state, &mut new);
+        let entries: u64 = new.iter().map(entries).sum();
         state.unsaved += entries;
         state.unreturned += entries;
-        let (spoke, other) = (state.said.len() > before, state.replica.again() != again);
+        let (spoke, other) = (!new.is_empty(), state.replica.again() != again);
+        if spoke {
+            let mut said = self.said();
+            said.weight += new.iter().map(weight).sum::<usize>();
+            said.messages.append(&mut new);
+        }
         drop(state);
         if other {
             self.watch.call();
@@ -329,14 +355,13 @@ impl Shared {
             let now = self.epoch.elapsed();
             let idle = if save { REST } else { IDLE };
             let dirty = self.watch.wait(again.map_or(idle, |again| again.saturating_sub(now)));
-            let state = self.with_room(self.state());
-            if state.ended {
+            self.wait_for_room();
+            if self.has_ended() {
                 return;
             }
-            drop(state);
             let now = self.epoch.elapsed();
             if !dirty.is_nowhere() || again.is_some_and(|again| again <= now) {
-                self.work(|state| state.replica.look(dirty, &mut &self.watch, now, &mut state.said));
+                self.work(|state, said| state.replica.look(dirty, &mut &self.watch, now, said));
                 active = self.epoch.elapsed();
             } else if again.is_none() && now.saturating_sub(active) >= idle {
                 if save {
@@ -356,7 +381,7 @@ impl Shared {
     fn sync(&self, disk: &Folder) {
         let mut state = self.state();
         loop {
-            if state.ended {
+            if self.has_ended() {
                 return;
             }
             let syncs = std::mem::take(&mut state.syncs);
@@ -367,10 +392,10 @@ impl Shared {
             drop(state);
             let failed = disk.sync().err().map(|error| error.kind());
             memory::give_back_after(&mut self.state().unreturned);
-            self.work(|state| {
+            self.work(|state, said| {
                 for token in syncs {
                     let done = failed.map_or(Ok(()), |kind| Err(io::Error::from(kind)));
-                    state.replica.synced(token, done, &mut state.said);
+                    state.replica.synced(token, done, said);
                 }
             });
             state = self.state();

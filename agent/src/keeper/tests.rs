@@ -382,7 +382,7 @@ fn a_keeper_that_comes_back_reads_nothing_again() {
         state: states[0].path().to_owned(),
     };
     let keeper = Keeper::open(places, &settings(), || {}).unwrap();
-    let read = keeper.shared.work(|state| state.replica.look_and_count());
+    let read = keeper.shared.work(|state, _| state.replica.look_and_count());
     assert_eq!(read, 0);
 }
 
@@ -416,7 +416,7 @@ fn a_folder_is_marked_once_and_another_mark_is_another_folder() {
         return;
     }
     let look = || {
-        first.shared.work(|state| {
+        first.shared.work(|state, _| {
             let mut said = Vec::new();
             state.replica.look(crate::look::Dirty::All, &mut (), Duration::ZERO, &mut said);
             said

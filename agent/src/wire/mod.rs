@@ -27,7 +27,7 @@ use crate::message::ToSide;
 use crate::report::Report;
 
 /// The protocol of this build. Raised by every change to what follows.
-pub const PROTOCOL: u16 = 4;
+pub const PROTOCOL: u16 = 5;
 /// The largest frame either end takes.
 pub const FRAME_MAX: usize = 16 << 20;
 /// How much is gathered before it is written to a stream.
@@ -39,8 +39,6 @@ const HEADER: usize = 9;
 /// What the node says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ToAgent {
-    /// Still there? Answered in kind.
-    Heartbeat,
     /// Keep the container's side like this. Before anything else about files; may be said again.
     Keep(Box<keeper::Settings>),
     /// What the session asks of the container's side.
@@ -61,7 +59,7 @@ pub enum ToAgent {
 pub enum ToNode {
     /// How the program is doing; sent at once and whenever it changes.
     Report(Box<Report>),
-    /// Still here.
+    /// Still here: said every [`HEARTBEAT`](crate::serve::HEARTBEAT), whatever else goes on.
     Heartbeat,
     /// The container's side cannot be kept: one sentence for people. The connection ends.
     Unkept {

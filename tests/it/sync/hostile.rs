@@ -18,6 +18,7 @@ use nexus_agent::message::FromSide;
 use nexus_agent::message::Piece;
 use nexus_agent::message::ToSide;
 use nexus_agent::path::RelPath;
+use nexus_agent::serve::HEARTBEAT;
 use nexus_agent::tree::Change;
 use nexus_agent::tree::Directory;
 use nexus_agent::tree::File;
@@ -37,8 +38,8 @@ use super::near::picture;
 /// What a hostile agent answers: bytes for the wire, or `None` once it has nothing to add.
 type Answers = dyn Fn(&ToAgent, usize) -> Option<BytesMut> + Send + Sync;
 
-/// An agent that answers what it hears as told; the number counts its answers on one connection. A heartbeat is answered
-/// honestly when `answers` says nothing to it.
+/// An agent that answers what it hears as told; the number counts its answers on one connection. Its heart
+/// beats honestly.
 fn agent(ended: &Arc<AtomicUsize>, answers: Arc<Answers>) -> Program {
     let ended = Arc::clone(ended);
     Arc::new(move |_, _, io| {
@@ -51,11 +52,18 @@ fn agent(ended: &Arc<AtomicUsize>, answers: Arc<Answers>) -> Program {
             drop(writer.write_all(&hello).await);
             frames.hello().await.unwrap();
             let mut count = 0;
-            while let Ok(Frame::Message(heard)) = frames.next::<ToAgent>().await {
-                let answer = answers(&heard, count)
-                    .or_else(|| (heard == ToAgent::Heartbeat).then(|| message(&ToNode::Heartbeat)));
-                let Some(answer) = answer else { continue };
-                count += 1;
+            let mut beats = tokio::time::interval(HEARTBEAT);
+            loop {
+                // Both are cancel-safe.
+                let answer = tokio::select! {
+                    heard = frames.next::<ToAgent>() => {
+                        let Ok(Frame::Message(heard)) = heard else { break };
+                        let Some(answer) = answers(&heard, count) else { continue };
+                        count += 1;
+                        answer
+                    }
+                    _ = beats.tick() => message(&ToNode::Heartbeat),
+                };
                 if writer.write_all(&answer).await.is_err() {
                     break;
                 }
