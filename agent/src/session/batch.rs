@@ -26,6 +26,8 @@ pub(super) struct Half {
     pub(super) stored: u64,
     /// So many parts were said to be stored and are not answered.
     pub(super) open: u32,
+    /// The target was told to drop it: the answers to come are about nothing that is there.
+    pub(super) dropped: bool,
 }
 
 /// See the module.
@@ -41,8 +43,9 @@ pub(super) struct Batch {
     arrivals: BTreeMap<Digest, Arrival>,
     asking: VecDeque<Digest>,
     mending: BTreeSet<Digest>,
-    /// Every content it needs.
+    /// Every content it needs, and of those what it needed only for what was given up.
     needs: BTreeSet<Digest>,
+    orphaned: BTreeSet<Digest>,
     /// Those not stored yet, now and at first.
     missing: BTreeSet<Digest>,
     brought: BTreeSet<Digest>,
@@ -70,6 +73,7 @@ impl Batch {
             asking: VecDeque::new(),
             mending: BTreeSet::new(),
             needs,
+            orphaned: BTreeSet::new(),
             brought: missing.clone(),
             missing,
             made: BTreeSet::new(),
@@ -137,7 +141,8 @@ impl Batch {
 
     /// What the target has the beginning of.
     pub(super) fn into_halves(self) -> impl Iterator<Item = (Digest, Half)> {
-        let half = |arrival: &Arrival| Half { stored: arrival.stored(), open: arrival.open() };
+        let half =
+            |arrival: &Arrival| Half { stored: arrival.stored(), open: arrival.open(), dropped: false };
         let begun = self.arrivals.into_iter().map(move |(digest, arrival)| (digest, half(&arrival)));
         begun.filter(|(_, half)| half.stored > 0 || half.open > 0)
     }
@@ -145,6 +150,11 @@ impl Batch {
     /// Every content it needs, stored or not.
     pub(super) fn needs(&self) -> &BTreeSet<Digest> {
         &self.needs
+    }
+
+    /// Those of them that it uses up when it is applied.
+    pub(super) fn uses(&self) -> impl Iterator<Item = &Digest> {
+        self.needs.difference(&self.orphaned)
     }
 
     /// Whether the target had this content before the batch was made.
@@ -189,6 +199,13 @@ impl Batch {
         let given_up = self.transitions.iter().filter(|transition| needs(transition));
         let paths = given_up.map(|transition| transition.path.clone()).collect();
         self.transitions.retain(|transition| !needs(transition));
+        // It still keeps others from bringing the same, but nothing of it will take them.
+        let mut wanted = BTreeSet::new();
+        self.transitions
+            .iter()
+            .filter_map(|transition| transition.new.as_ref())
+            .for_each(|new| contents(new, &mut wanted));
+        self.orphaned = self.needs.difference(&wanted).copied().collect();
         paths
     }
 
@@ -248,6 +265,14 @@ impl<'a> Intents<'a> {
             names.push(inner.name().to_vec());
             at = inner.parent();
         }
+    }
+}
+
+fn contents(item: &Item, into: &mut BTreeSet<Digest>) {
+    match item {
+        Item::File(file) => drop(into.insert(file.digest)),
+        Item::Directory(directory) => directory.iter().for_each(|(_, item)| contents(item, into)),
+        _ => {}
     }
 }
 

@@ -311,17 +311,8 @@ impl Session {
             replica.run = None;
         }
         // It may come back with less than it said it had: then what was agreed on since is no deletion or edit of its own.
-        let other = side.other();
-        let mut unfinished: BTreeSet<_> = self.batches_to(other).flat_map(Batch::missing).collect();
-        for batch in std::mem::take(&mut self.batches).into_values().filter(|batch| batch.target == other) {
-            for (digest, half) in batch.into_halves() {
-                unfinished.remove(&digest);
-                self.replica_mut(other).halves.insert(digest, half);
-            }
-        }
-        for digest in unfinished {
-            self.say(other, ToSide::Drop { digest });
-        }
+        let batches = std::mem::take(&mut self.batches).into_values();
+        self.abandon(batches.filter(|batch| batch.target != side).collect());
         self.ancestor.clone_from(&self.lasting);
         self.agreed.clear();
         self.recording = None;
@@ -381,10 +372,8 @@ impl Session {
     /// Goes by other settings from now on. What is on its way and not handed over yet is decided anew.
     pub fn configure(&mut self, settings: Settings, now: Instant) -> Vec<Effect> {
         self.settings = settings;
-        let unsent: Vec<_> = self.batches.extract_if(.., |_, batch| !batch.sent).collect();
-        for (_, batch) in unsent {
-            batch.missing().for_each(|digest| self.say(batch.target, ToSide::Drop { digest }));
-        }
+        let unsent = self.batches.extract_if(.., |_, batch| !batch.sent).map(|(_, batch)| batch).collect();
+        self.abandon(unsent);
         self.stale = true;
         self.go_on(now);
         self.effects()
@@ -432,7 +421,7 @@ impl Session {
         match message {
             FromSide::Attached { identity, anew, stored, begun, clock } => {
                 self.replica_mut(side).clock = Some(Clock { says: clock, at: now });
-                let half = |stored| Half { stored, open: 0 };
+                let half = |stored| Half { stored, ..Half::default() };
                 let begun = begun.into_iter().map(|(digest, stored)| (digest, half(stored)));
                 self.replica_mut(side).halves = begun.collect();
                 self.attached(side, identity, anew, stored);

@@ -157,7 +157,7 @@ impl Session {
         let failed: Vec<_> = outcomes.iter().filter(|outcome| outcome.problem.is_some()).collect();
         let of_use =
             |digest: &&Digest| failed.iter().any(|outcome| batch.puts(digest, outcome.path.as_ref()));
-        let (unused, used): (BTreeSet<&Digest>, BTreeSet<&Digest>) = batch.needs().iter().partition(of_use);
+        let (unused, used): (BTreeSet<&Digest>, BTreeSet<&Digest>) = batch.uses().partition(of_use);
         let doubtful = unused.iter().any(|digest| batch.was_stored(digest));
         for digest in used {
             self.replica_mut(side).stored.remove(digest);

@@ -1,5 +1,7 @@
 //! How changes and contents get to a side: in portions, small ones first, as much at a time as may be on its way.
 
+use std::collections::BTreeSet;
+
 use super::Asked;
 use super::Event;
 use super::Instant;
@@ -16,6 +18,7 @@ use super::arrival::Next;
 use super::arrival::Question;
 use super::arrival::What;
 use super::batch::Batch;
+use super::batch::Half;
 use super::nearby;
 use crate::delta::outline::Chain;
 use crate::entry::Digest;
@@ -114,7 +117,14 @@ impl Session {
             self.half(side, digest, bytes, whole, problem.is_some());
             return Ok(());
         };
-        let Some(arrival) = batch.arrival(&digest) else { return Err(Nonsense::Unasked) };
+        let Some(arrival) = batch.arrival(&digest) else {
+            // It was begun for another batch, and is not yet for this one.
+            if !self.replica(side).halves.contains_key(&digest) {
+                return Err(Nonsense::Unasked);
+            }
+            self.half(side, digest, bytes, whole, problem.is_some());
+            return Ok(());
+        };
         if !arrival.answered(bytes, problem.is_some()) {
             return Ok(());
         }
@@ -150,6 +160,12 @@ impl Session {
         // What nobody has sent is not believed to be there.
         let Some(half) = replica.halves.get_mut(&digest) else { return };
         half.open = half.open.saturating_sub(1);
+        if half.dropped {
+            if half.open == 0 {
+                replica.halves.remove(&digest);
+            }
+            return;
+        }
         half.stored = if failed { 0 } else { half.stored + bytes };
         if whole {
             replica.halves.remove(&digest);
@@ -176,18 +192,52 @@ impl Session {
 
     /// A content will not come to `target`.
     pub(super) fn give_up(&mut self, target: Side, digest: Digest, reason: &str, now: Instant) {
-        let mut paths = Vec::new();
+        let (mut paths, mut open) = (Vec::new(), 0);
         for batch in self.batches.values_mut().filter(|batch| batch.target == target && batch.awaits(&digest))
         {
+            open += batch.arrival(&digest).map_or(0, |arrival| arrival.open());
             paths.extend(batch.give_up(&digest));
         }
         if !paths.is_empty() {
-            self.say(target, ToSide::Drop { digest });
+            self.replica_mut(target).halves.entry(digest).or_default().open += open;
+            self.drop_half(target, digest);
         }
-        self.batches.retain(|_, batch| !batch.transitions.is_empty());
+        // What else was brought for the same directory is on its way, or there.
+        let emptied = self.batches.extract_if(.., |_, batch| batch.transitions.is_empty());
+        let emptied = emptied.map(|(_, batch)| batch).collect();
+        self.abandon(emptied);
         for path in paths {
             self.defer(path, reason.to_owned(), now);
         }
+    }
+
+    /// Batches will not be: what they have begun to bring may be gone on with, and what was said to be stored for them is
+    /// still answered.
+    pub(super) fn abandon(&mut self, batches: Vec<Batch>) {
+        for batch in batches {
+            let target = batch.target;
+            let mut unfinished: BTreeSet<_> = batch.missing().collect();
+            for (digest, half) in batch.into_halves() {
+                self.replica_mut(target).halves.insert(digest, half);
+            }
+            unfinished.retain(|digest| !self.replica(target).halves.contains_key(digest));
+            for digest in unfinished {
+                self.say(target, ToSide::Drop { digest });
+            }
+        }
+    }
+
+    /// Nobody goes on with a content that was begun. Answers that are on their way count for nothing then, and least of
+    /// all for the same content when it is brought again.
+    fn drop_half(&mut self, side: Side, digest: Digest) {
+        let halves = &mut self.replica_mut(side).halves;
+        if let Some(half) = halves.get_mut(&digest) {
+            *half = Half { stored: 0, open: half.open, dropped: true };
+            if half.open == 0 {
+                halves.remove(&digest);
+            }
+        }
+        self.say(side, ToSide::Drop { digest });
     }
 
     /// Nothing is left to do: what a side has stored, and nothing needs, is of no use any more.
@@ -195,9 +245,9 @@ impl Session {
         for side in Side::BOTH {
             let replica = self.replica_mut(side);
             let mut unused = std::mem::take(&mut replica.stored);
-            unused.extend(std::mem::take(&mut replica.halves).into_keys());
+            unused.extend(replica.halves.iter().filter(|(_, half)| !half.dropped).map(|(digest, _)| *digest));
             for digest in unused {
-                self.say(side, ToSide::Drop { digest });
+                self.drop_half(side, digest);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod ebb;
 mod fake;
+mod leftovers;
 mod offer;
 mod preview;
 mod steady;
