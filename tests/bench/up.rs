@@ -17,8 +17,8 @@ use super::harness::TestNode;
 use super::harness::agent;
 use super::harness::docker;
 use super::harness::remove_labelled;
-use super::process::cpu_seconds;
 use super::process::megabytes;
+use super::process::processor_percent;
 use super::table::Row;
 
 /// Each time is the median of so many.
@@ -74,11 +74,8 @@ pub async fn run() -> Vec<Row> {
 /// With 20 workspaces and the sample up.
 async fn cost(node: &TestNode) -> Vec<Row> {
     let pid = node.child.as_ref().unwrap().id();
-    let seconds = || cpu_seconds(pid).expect("the node runs");
-    let before = seconds();
     eprintln!("idle for {IDLE:?}");
-    tokio::time::sleep(IDLE).await;
-    let share = (seconds() - before) / IDLE.as_secs_f64() * 100.0;
+    let share = processor_percent(&[pid], IDLE).await;
     let resident = megabytes(pid, "status", "VmRSS:").expect("the node runs");
     let proportional = megabytes(pid, "smaps_rollup", "Pss:").expect("the node runs");
     vec![

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
-use super::super::process::cpu_seconds;
 use super::super::process::megabytes;
+use super::super::process::processor_percent;
 use super::super::table::Figure;
 use super::contender::Contender;
 use super::contender::Ends;
@@ -334,8 +334,5 @@ async fn idle(contender: &dyn Contender, length: Duration) -> Option<Figure> {
         return None;
     }
     tokio::time::sleep(SETTLE).await;
-    let before: Vec<_> = processes.iter().map(|&pid| cpu_seconds(pid)).collect();
-    tokio::time::sleep(length).await;
-    let spent = processes.iter().zip(before).filter_map(|(&pid, before)| Some(cpu_seconds(pid)? - before?));
-    Some(Figure::is(spent.sum::<f64>() / length.as_secs_f64() * 100.0))
+    Some(Figure::is(processor_percent(&processes, length).await))
 }
