@@ -12,10 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-use futures::StreamExt as _;
-use futures::TryStreamExt as _;
 use futures::future::join_all;
-use futures::stream;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
@@ -25,22 +22,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::destination::Destination;
 use super::destination::Form;
-use super::digest::Listing;
 use super::error::Error;
 use super::forget::dropped;
+use super::job;
+use super::job::Job;
 use super::known;
-use super::known::Known;
-use super::objects::Objects;
 use super::objects::Patience;
 use super::pace::Pace;
 use super::progress::Restoring;
 use super::publish::first_status;
-use super::repository::Access;
 use super::repository::Lock;
 use super::repository::RENEW;
 use super::repository::Repository;
-use super::repository::Subject;
-use super::repository::Writer;
 use super::schedule::Schedule;
 use super::snapshot::Saved;
 use super::state;
@@ -59,9 +52,6 @@ use crate::base::home::Home;
 use crate::base::sealed::Sealed;
 use crate::base::tasks;
 use crate::store::Store;
-
-/// So many snapshots are asked for at once.
-const ASKED: usize = 8;
 
 /// What the owner decides about backups.
 #[derive(Debug, Clone)]
@@ -106,28 +96,6 @@ pub struct Outcome {
     pub failure: Option<String>,
 }
 
-impl Outcome {
-    /// What is known of the workspace from now on. Where something was missed or moved under the hand, the next run is
-    /// to look again.
-    pub(super) fn known(&self, digest: Option<String>, object: String) -> Option<Known> {
-        let saved = self.saved.as_ref()?;
-        if self.report.unreadable.total + self.report.changed.total > 0 {
-            return None;
-        }
-        let snapshot = saved.id()?.to_owned();
-        Some(Known { folder: self.folder.clone(), digest: digest?, snapshot, object })
-    }
-}
-
-/// A workspace that is to be backed up, unless it is as it was.
-pub(super) struct Job {
-    pub(super) workspace: Workspace,
-    /// The fingerprint of the node's own state, if it is that.
-    pub(super) state: Option<String>,
-    /// What there is to say of it when nothing has changed, and the object that has to be there for that.
-    pub(super) unchanged: Option<(Outcome, String)>,
-}
-
 /// What became of a run at one destination.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -161,7 +129,7 @@ pub(super) struct Inner {
     /// The lines that are slower than they could be.
     pub(super) paces: BTreeMap<String, Arc<Pace>>,
     /// Held by whoever writes the copy of the node's own state.
-    staging: Mutex<()>,
+    pub(super) staging: Mutex<()>,
     pub(super) closing: CancellationToken,
 }
 
@@ -353,7 +321,7 @@ impl Backups {
         if !alone {
             jobs.push(self.look_at_state(destination).await?);
         }
-        let jobs = confirm(&objects, jobs).await?;
+        let jobs = job::confirm(&objects, jobs).await?;
         if !jobs.is_empty() && jobs.iter().all(|job| job.unchanged.is_some()) {
             // No new snapshot, so none that the rules drop for it: there is nothing to open the repository for.
             let workspaces = jobs.into_iter().filter(|job| job.state.is_none());
@@ -372,36 +340,6 @@ impl Backups {
         renewing(Some(lock), work).await
     }
 
-    /// Which workspaces are as they were when they were last backed up there, as far as this node remembers.
-    async fn look(&self, destination: &Destination, workspaces: Vec<Workspace>) -> Result<Vec<Job>, Trouble> {
-        let (this, name) = (self.clone(), destination.name.clone());
-        blocking(move || {
-            let job = |workspace: Workspace| {
-                let unchanged = unchanged(&workspace, &this.inner, &name);
-                Job { workspace, state: None, unchanged }
-            };
-            Ok(workspaces.into_iter().map(job).collect())
-        })
-        .await
-    }
-
-    /// The node's own state as it is now, ready to be read; one destination after the other brings it up to date.
-    async fn look_at_state(&self, destination: &Destination) -> Result<Job, Trouble> {
-        let staged = {
-            let _alone = self.inner.staging.lock().await;
-            state::stage(&self.inner.store, &self.inner.home).await?
-        };
-        let known = known::load(&self.inner.home, &destination.name, state::ID);
-        let known = known.filter(|known| known.digest == staged.digest);
-        let unchanged = known.map(|known| {
-            let saved = Some(Saved::nothing_since(known.snapshot));
-            let (folder, report) = (String::new(), Report::default());
-            (Outcome { folder, report, saved, failure: None }, known.object)
-        });
-        let workspace = Workspace { id: state::ID.to_owned(), folder: String::new(), path: staged.folder };
-        Ok(Job { workspace, state: Some(staged.digest), unchanged })
-    }
-
     fn save_each(
         &self,
         repository: Repository,
@@ -410,8 +348,7 @@ impl Backups {
         now: Timestamp,
         read: &Arc<AtomicU64>,
     ) -> Result<(Vec<Outcome>, usize), Trouble> {
-        let snapshots = repository.snapshots()?;
-        let states = repository.states()?;
+        let (snapshots, states) = repository.all()?;
         let ours = self.workspaces(None);
         let drop = match self.may_forget(destination) {
             true => dropped(destination, &snapshots, &states, &ours, &self.inner.host, now),
@@ -419,24 +356,23 @@ impl Backups {
         };
         let writer = repository.writer()?;
         let mut outcomes = Vec::new();
-        for (done, Job { workspace, state, unchanged }) in jobs.into_iter().enumerate() {
+        for (done, job) in jobs.into_iter().enumerate() {
             self.progress(&destination.name, done, read.load(Ordering::Relaxed));
-            if let Some(digest) = state {
-                if unchanged.is_none() {
-                    let known = state::save(&writer, &workspace.path, &digest, &self.inner.host, now)?;
+            if let Some(digest) = job.state {
+                if job.unchanged.is_none() {
+                    let path = &job.workspace.path;
+                    let known = state::save(&writer, path, &digest, &self.inner.host, now)?;
                     known::save(&self.inner.home, &destination.name, state::ID, known.as_ref());
                 }
                 continue;
             }
-            if let Some((unchanged, _)) = unchanged {
+            if let Some((unchanged, _)) = job.unchanged {
                 outcomes.push(unchanged);
                 continue;
             }
-            let had = snapshots.iter().any(|one| one.folder == workspace.folder && one.files > 0);
-            let (outcome, digest) = save(&writer, &workspace, &self.inner, had, now, read)?;
-            let id = outcome.saved.as_ref().and_then(Saved::id).unwrap_or_default();
-            let known = outcome.known(digest, Access::key(id));
-            known::save(&self.inner.home, &destination.name, &workspace.id, known.as_ref());
+            let workspace = job.workspace.id.clone();
+            let (outcome, known) = job.save(&writer, &self.inner, &snapshots, now, read)?;
+            known::save(&self.inner.home, &destination.name, &workspace, known.as_ref());
             outcomes.push(outcome);
         }
         if snapshots.is_empty() {
@@ -488,64 +424,6 @@ pub(super) async fn renewing<T>(
     done
 }
 
-/// What is to be said of a workspace that is as it was when it was last backed up at a destination.
-fn unchanged(workspace: &Workspace, inner: &Inner, destination: &str) -> Option<(Outcome, String)> {
-    let known = known::load(&inner.home, destination, &workspace.id)?;
-    let report = Shared::default();
-    let mut listing = Listing::new(clock::now());
-    let walk = Walk::new(&workspace.path, &inner.settings.selection, Arc::clone(&report)).ok()?;
-    walk.for_each(|entry| listing.add(&entry));
-    let report = walk::lock(&report).clone();
-    let same = listing.finish().is_some_and(|digest| digest == known.digest);
-    if !same || known.folder != workspace.folder || report.unreadable.total > 0 {
-        return None;
-    }
-    let saved = Some(Saved::nothing_since(known.snapshot));
-    let folder = workspace.folder.clone();
-    Some((Outcome { folder, report, saved, failure: None }, known.object))
-}
-
-/// Asks the destination whether the snapshots that nothing has changed since are there. Those that are gone are taken
-/// anew.
-async fn confirm(objects: &Objects, jobs: Vec<Job>) -> Result<Vec<Job>, Trouble> {
-    let ask = |job: Job| async {
-        let Some((_, object)) = &job.unchanged else { return Ok(job) };
-        let there = objects.size(object).await?.is_some_and(|size| size > 0);
-        Ok(if there { job } else { Job { unchanged: None, ..job } })
-    };
-    stream::iter(jobs).map(ask).buffered(ASKED).try_collect().await
-}
-
-fn save(
-    writer: &Writer,
-    workspace: &Workspace,
-    inner: &Inner,
-    had: bool,
-    now: Timestamp,
-    read: &Arc<AtomicU64>,
-) -> Result<(Outcome, Option<String>), Trouble> {
-    let report = Shared::default();
-    let failed = |failure: String| Outcome {
-        folder: workspace.folder.clone(),
-        report: Report::default(),
-        saved: None,
-        failure: Some(failure),
-    };
-    let walk = match Walk::new(&workspace.path, &inner.settings.selection, Arc::clone(&report)) {
-        Ok(walk) => walk,
-        Err(error) => return Ok((failed(crate::base::fault::chain(&error).to_string()), None)),
-    };
-    if had && is_empty(workspace) {
-        // An unmounted disk looks like an empty folder.
-        return Ok((failed("the folder is empty and was not before; is its disk mounted?".to_owned()), None));
-    }
-    let subject = Subject::workspace(&workspace.folder, &workspace.id, &inner.host, now);
-    let (saved, digest) = writer.save(&subject, walk, Arc::clone(&report), Arc::clone(read))?;
-    let report = walk::lock(&report).clone();
-    let folder = workspace.folder.clone();
-    Ok((Outcome { folder, report, saved: Some(saved), failure: None }, digest))
-}
-
 /// What a run of everything took.
 fn figures(run: &Run, took: Duration) -> Figures {
     let mut figures = Figures { took, ..Figures::default() };
@@ -555,10 +433,6 @@ fn figures(run: &Run, took: Duration) -> Figures {
         figures.stored += outcome.saved.as_ref().map_or(0, |saved| saved.stored);
     }
     figures
-}
-
-fn is_empty(workspace: &Workspace) -> bool {
-    std::fs::read_dir(&workspace.path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 fn plan(workspace: &Workspace, selection: &Selection) -> Outcome {

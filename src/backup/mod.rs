@@ -2,7 +2,8 @@
 //!
 //! Task: `follow` starts what is due. Reads: the workspaces there are. Publishes (`publish`): how each destination is, and (`progress`) how far restores are.
 //! Pure: `destination`, `schedule`, `retention`, `forget`, `digest`, `trouble`, `status`. What touches the world: `walk` (a
-//! folder), `reading` (a file that may change meanwhile), `known` (what was written last), `past` (what happened; both are a `note` each),
+//! folder), `look` (where one is not as it was), `reading` (a file that may change meanwhile), `known` (what was written last), `past` (what
+//! happened; both are a `note` each), `job` (a workspace in a run),
 //! `objects` (a destination; a bucket through `http`, at a `pace`), `repository` (the incremental form, in restic's format), `mirror`
 //! (the other one), `probe` (what a destination really does), `drill` (a
 //! sample of it brought back), `opened` (a destination of either), `restore` (a folder again, its files by `hands`), `state` (the node's own), `surplus`
@@ -20,7 +21,9 @@ pub mod forget;
 pub mod hands;
 pub mod http;
 pub mod inspect;
+pub mod job;
 pub mod known;
+pub mod look;
 pub mod mirror;
 pub mod note;
 pub mod objects;

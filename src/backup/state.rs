@@ -107,7 +107,8 @@ pub fn save(
 
 /// What is known of a state of this digest from now on.
 pub fn known(digest: &str, object: String, snapshot: String) -> Known {
-    Known { folder: String::new(), digest: digest.to_owned(), snapshot, object }
+    let digest = Some(digest.to_owned());
+    Known { folder: String::new(), digest, snapshot, object, directories: Vec::new(), index: Vec::new() }
 }
 
 /// Why the state is not there whole.

@@ -456,7 +456,8 @@ fn measure(root: &OwnedFd, directory: &RelPath) -> (u64, u64) {
     (entries, bytes)
 }
 
-fn size(stat: &Stat) -> u64 {
+/// The bytes of a file; nothing else has any.
+pub fn size(stat: &Stat) -> u64 {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => u64::try_from(stat.st_size).unwrap_or(0),
         _ => 0,

@@ -12,10 +12,11 @@ use super::name::Stamp;
 use super::run::NotSaved;
 use super::run::Order;
 use crate::backup::control::Backups;
-use crate::backup::control::Job;
 use crate::backup::control::Outcome;
 use crate::backup::control::Workspace;
 use crate::backup::destination::Destination;
+use crate::backup::digest::Seen;
+use crate::backup::job::Job;
 use crate::backup::known;
 use crate::backup::objects::Objects;
 use crate::backup::retention;
@@ -40,7 +41,7 @@ impl Backups {
         read: &Arc<AtomicU64>,
     ) -> Result<(Vec<Outcome>, usize), Trouble> {
         let (mut outcomes, mut forgotten) = (Vec::new(), 0);
-        for (done, Job { workspace, state, unchanged }) in jobs.into_iter().enumerate() {
+        for (done, Job { workspace, state, unchanged, .. }) in jobs.into_iter().enumerate() {
             self.progress(&destination.name, done, read.load(Ordering::Relaxed));
             if let Some(digest) = state {
                 if unchanged.is_none() {
@@ -67,8 +68,9 @@ impl Backups {
             let report = walk::lock(&order.report).clone();
             let folder = workspace.folder.clone();
             let outcome = Outcome { folder, report, saved: Some(done.saved), failure: None };
-            let known =
-                done.stamps.last().and_then(|last| outcome.known(done.digest, mirror.names.manifest(*last)));
+            let seen = Seen { digest: done.digest, ..Seen::default() };
+            let last = done.stamps.last().map(|last| mirror.names.manifest(*last));
+            let known = last.and_then(|last| outcome.known(seen, last, Vec::new()));
             known::save(&self.inner().home, &destination.name, &workspace.id, known.as_ref());
             outcomes.push(outcome);
             let drop = self.dropped(destination, &mirror.names, &done.stamps, now);

@@ -324,7 +324,7 @@ impl Mirror {
         }
         planner.await.map_err(|_| Trouble::new(Cause::Stopped, "go on", ""))?;
         self.remove(&gone).await?;
-        let digest = listing.lock().unwrap_or_else(PoisonError::into_inner).finish();
+        let digest = listing.lock().unwrap_or_else(PoisonError::into_inner).finish().digest;
         let mut stamps = before.stamps;
         if let (false, Some(last)) = (news, stamps.last()) {
             let saved = Saved { since: Some(self.names.id(*last)), ..saved };
@@ -369,7 +369,7 @@ async fn look(order: &Order, before: &Before) -> Result<Looked, NotSaved> {
             // Else the run reports what it finds itself.
             *walk::lock(&order.report) = walk::lock(&report).clone();
         }
-        let digest = listing.lock().unwrap_or_else(PoisonError::into_inner).finish();
+        let digest = listing.lock().unwrap_or_else(PoisonError::into_inner).finish().digest;
         let damaged = damaged.load(Ordering::Relaxed);
         Ok(Looked { survey, orphans: orphans.into_iter().collect(), damaged, digest })
     };

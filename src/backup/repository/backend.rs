@@ -4,8 +4,10 @@
 //! outlive it, so everything here runs on threads that may block. rustic knows no "stop": a run ends by this backend
 //! refusing to go on. And it wraps our errors in its own words, so the first one is kept aside as it was.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
@@ -34,12 +36,25 @@ pub struct Backend {
     pub runtime: Handle,
     stop: CancellationToken,
     first: Arc<Mutex<Option<Trouble>>>,
+    /// The files of the index, as they were listed last and written since.
+    index: Arc<Mutex<BTreeSet<Id>>>,
 }
 
 impl Backend {
     /// Reads and writes until the token is cancelled.
     pub fn new(objects: Objects, runtime: Handle, stop: CancellationToken) -> Self {
-        Self { objects, runtime, stop, first: Arc::default() }
+        Self { objects, runtime, stop, first: Arc::default(), index: Arc::default() }
+    }
+
+    /// The files of the index, as they were listed last and written since, by the beginnings of their names: enough of
+    /// them that no two are alike by chance.
+    pub fn index(&self) -> Vec<String> {
+        let beginning = |id: &Id| id.to_hex().as_str()[..16].to_owned();
+        self.lock_index().iter().map(beginning).collect()
+    }
+
+    fn lock_index(&self) -> MutexGuard<'_, BTreeSet<Id>> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What went wrong first, said once.
@@ -106,7 +121,11 @@ impl ReadBackend for Backend {
             let name = one.key.rsplit('/').next().unwrap_or_default();
             Some((name.parse().ok()?, small(one.size)))
         };
-        Ok(listed.into_iter().filter_map(file).collect())
+        let all: Vec<(Id, u32)> = listed.into_iter().filter_map(file).collect();
+        if tpe == FileType::Index {
+            *self.lock_index() = all.iter().map(|(id, _)| *id).collect();
+        }
+        Ok(all)
     }
 
     fn read_full(&self, tpe: FileType, id: &Id) -> RusticResult<Bytes> {
@@ -137,10 +156,17 @@ impl WriteBackend for Backend {
             return self.run(self.objects.put(&key, pieces));
         }
         // A whole backup hangs on each of these.
-        self.run(self.objects.put_proved(&key, Bytes::from(pieces.concat())))
+        self.run(self.objects.put_proved(&key, Bytes::from(pieces.concat())))?;
+        if tpe == FileType::Index {
+            self.lock_index().insert(*id);
+        }
+        Ok(())
     }
 
     fn remove(&self, tpe: FileType, id: &Id, _cacheable: bool) -> RusticResult<()> {
+        if tpe == FileType::Index {
+            self.lock_index().remove(id);
+        }
         self.run(self.objects.delete(&key(tpe, id)))
     }
 }

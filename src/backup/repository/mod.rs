@@ -11,19 +11,15 @@ mod lock;
 mod prove;
 mod ranges;
 mod read;
+mod save;
 mod source;
 
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use rustic_core::BackupOptions;
 use rustic_core::CheckOptions;
 use rustic_core::ConfigOptions;
 use rustic_core::Credentials;
@@ -34,18 +30,14 @@ use rustic_core::RepairIndexOptions;
 use rustic_core::RepositoryBackends;
 use rustic_core::RepositoryOptions;
 use rustic_core::RusticError;
-use rustic_core::SnapshotOptions;
 use rustic_core::repofile::MasterKey;
 use rustic_core::repofile::SnapshotFile;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::digest::Listing;
 use super::objects::Objects;
 use super::trouble::Cause;
 use super::trouble::Trouble;
-use super::walk::Shared;
-use super::walk::Walk;
 use crate::base::clock;
 use crate::base::sealed::Sealed;
 
@@ -61,7 +53,6 @@ pub use read::Reader;
 
 use backend::Backend;
 use blobs::Blobs;
-use source::Source;
 
 /// What the paths of all workspaces begin with in a snapshot.
 const ROOT: &str = "/workspaces";
@@ -323,7 +314,7 @@ impl Repository {
     /// # Errors
     /// When they cannot be read.
     pub fn snapshots(&self) -> Result<Vec<Snapshot>, Trouble> {
-        self.all(|file| !file.tags.iter().any(|tag| tag == STATE_TAG))
+        Ok(self.all()?.0)
     }
 
     /// All snapshots of nodes' own state, the oldest first.
@@ -331,15 +322,24 @@ impl Repository {
     /// # Errors
     /// When they cannot be read.
     pub fn states(&self) -> Result<Vec<Snapshot>, Trouble> {
-        self.all(|file| file.tags.iter().any(|tag| tag == STATE_TAG))
+        Ok(self.all()?.1)
     }
 
-    fn all(&self, wanted: impl Fn(&SnapshotFile) -> bool) -> Result<Vec<Snapshot>, Trouble> {
+    /// All snapshots, of folders and of nodes' own state, each the oldest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn all(&self) -> Result<(Vec<Snapshot>, Vec<Snapshot>), Trouble> {
         let all =
             self.inner.get_all_snapshots().map_err(|error| self.trouble("read the snapshots of", &error))?;
-        let mut all: Vec<Snapshot> = all.iter().filter(|file| wanted(file)).flat_map(shown).collect();
-        all.sort_by(|one, other| (one.time, &one.id).cmp(&(other.time, &other.id)));
-        Ok(all)
+        let is_state = |file: &&SnapshotFile| file.tags.iter().any(|tag| tag == STATE_TAG);
+        let (states, folders): (Vec<_>, Vec<_>) = all.iter().partition(is_state);
+        let sorted = |files: Vec<&SnapshotFile>| {
+            let mut all: Vec<Snapshot> = files.into_iter().flat_map(shown).collect();
+            all.sort_by(|one, other| (one.time, &one.id).cmp(&(other.time, &other.id)));
+            all
+        };
+        Ok((sorted(folders), sorted(states)))
     }
 
     /// Takes snapshots out of the list. Their data stay until a prune.
@@ -412,45 +412,6 @@ impl Repository {
             .map_err(|error| trouble(&backend, &format!("read the index of {shown}"), &error))?;
         let blobs = Blobs::new(backend.clone(), lock::cipher(&inner.key())?);
         Ok(Reader::new(Repository { inner, backend, shown }, blobs))
-    }
-}
-
-impl Repository<IndexedIdsStatus> {
-    /// Takes a snapshot of a folder. Bytes read from the folder are added to `read`; the answer has the fingerprint of
-    /// what was found too, if it proves anything.
-    ///
-    /// # Errors
-    /// When there is no new snapshot; nothing that is listed is half written then.
-    pub fn save(
-        &self,
-        subject: &Subject<'_>,
-        walk: Walk,
-        report: Shared,
-        read: Arc<AtomicU64>,
-    ) -> Result<(Saved, Option<String>), Trouble> {
-        let failed = |error: Box<RusticError>| self.trouble("back up to", &error);
-        let prefix = subject.path.clone();
-        let mut options = SnapshotOptions::default();
-        options.host = Some(subject.host.to_owned());
-        options.time = Some(subject.now.to_zoned(TimeZone::UTC));
-        options.command = Some("nexus backup".to_owned());
-        let options = options.add_tags(&subject.tag).map_err(failed)?;
-        let snapshot = options.to_snapshot().map_err(failed)?;
-        let listing = Arc::new(Mutex::new(Listing::new(clock::now())));
-        let source = Source::new(walk, &prefix, report, read, Arc::clone(&listing));
-        let mut backup = BackupOptions::default().no_scan(true);
-        backup.parent_opts.skip_if_unchanged = true;
-        let saved = self.inner.archive(&backup, &source, snapshot, &[prefix]).map_err(failed)?;
-        // rustic passes over errors of single files; one of ours is never about a single file.
-        if let Some(first) = self.backend.take_trouble() {
-            return Err(first);
-        }
-        let summary = saved.summary.clone().unwrap_or_default();
-        let snapshot = (saved.id != Default::default()).then(|| saved.id.to_hex().as_str().to_owned());
-        let since = saved.parent.filter(|_| snapshot.is_none()).map(|id| id.to_hex().as_str().to_owned());
-        let (new, changed) = (summary.files_new, summary.files_changed);
-        let digest = listing.lock().unwrap_or_else(PoisonError::into_inner).finish();
-        Ok((Saved { snapshot, since, new, changed, stored: summary.data_added_packed }, digest))
     }
 }
 

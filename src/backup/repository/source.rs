@@ -1,4 +1,4 @@
-//! A walk through a folder, as rustic wants to read it.
+//! What is found in a folder, as rustic wants to read it.
 //!
 //! A file is opened when its turn comes. What has gone or cannot be read is named in the report.
 
@@ -20,6 +20,7 @@ use rustic_core::ReadSourceEntry;
 use rustic_core::ReadSourceOpen;
 use rustic_core::RusticError;
 use rustic_core::RusticResult;
+use rustic_core::TreeId;
 use rustic_core::repofile::Metadata;
 use rustic_core::repofile::Node;
 use rustic_core::repofile::NodeType;
@@ -32,40 +33,60 @@ use crate::backup::walk::Kind;
 use crate::backup::walk::Shared;
 use crate::backup::walk::Walk;
 
+/// What a snapshot is taken of.
+pub enum Found {
+    /// Whatever the walk finds; it is added to the listing.
+    Walk(Box<Walk>, Arc<Mutex<Listing>>),
+    /// What was found before. A directory with a tree is that tree, whatever lies in it.
+    Kept(std::vec::IntoIter<(Entry, Option<TreeId>)>),
+}
+
+impl Iterator for Found {
+    type Item = (Entry, Option<TreeId>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Walk(walk, listing) => {
+                let entry = walk.next()?;
+                listing.lock().unwrap_or_else(PoisonError::into_inner).add(&entry);
+                Some((entry, None))
+            }
+            Self::Kept(entries) => entries.next(),
+        }
+    }
+}
+
 /// A folder as a source of a snapshot.
 pub struct Source {
     /// Handed out once: there is one look at the folder per snapshot.
-    walk: Mutex<Option<Walk>>,
+    found: Mutex<Option<Found>>,
     root: Arc<OwnedFd>,
     /// What the paths in the snapshot begin with.
     prefix: PathBuf,
     report: Shared,
     read: Arc<AtomicU64>,
-    listing: Arc<Mutex<Listing>>,
 }
 
 impl Source {
-    /// What `walk` finds, below `prefix`; bytes read are added to `read`, what is found to `listing`.
+    /// What is found in the folder `root`, below `prefix`; bytes read are added to `read`.
     pub fn new(
-        walk: Walk,
+        found: Found,
+        root: Arc<OwnedFd>,
         prefix: &Path,
         report: Shared,
         read: Arc<AtomicU64>,
-        listing: Arc<Mutex<Listing>>,
     ) -> Self {
-        let root = walk.root();
-        Self { walk: Mutex::new(Some(walk)), root, prefix: prefix.to_owned(), report, read, listing }
+        Self { found: Mutex::new(Some(found)), root, prefix: prefix.to_owned(), report, read }
     }
 }
 
 /// The entries of a source.
 pub struct Entries {
-    walk: Option<Walk>,
+    found: Option<Found>,
     root: Arc<OwnedFd>,
     prefix: PathBuf,
     report: Shared,
     read: Arc<AtomicU64>,
-    listing: Arc<Mutex<Listing>>,
 }
 
 impl ReadSource for Source {
@@ -78,12 +99,11 @@ impl ReadSource for Source {
 
     fn entries(&self) -> Entries {
         Entries {
-            walk: self.walk.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            found: self.found.lock().unwrap_or_else(PoisonError::into_inner).take(),
             root: Arc::clone(&self.root),
             prefix: self.prefix.clone(),
             report: Arc::clone(&self.report),
             read: Arc::clone(&self.read),
-            listing: Arc::clone(&self.listing),
         }
     }
 }
@@ -92,13 +112,18 @@ impl Iterator for Entries {
     type Item = RusticResult<ReadSourceEntry<Opener>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let entry = self.walk.as_mut()?.next()?;
-        self.listing.lock().unwrap_or_else(PoisonError::into_inner).add(&entry);
-        let path = match &entry.path {
+        let (entry, tree) = self.found.as_mut()?.next()?;
+        let mut path = match &entry.path {
             Some(relative) => self.prefix.join(relative.as_path()),
             None => self.prefix.clone(),
         };
-        let node = node(&entry, &path);
+        let mut node = node(&entry, &path);
+        if tree.is_some() {
+            node.subtree = tree;
+            // rustic goes into a directory where it is given its own path. Where it is given the one of the directory above,
+            // as of everything else, it takes the node for what it is.
+            path.pop();
+        }
         let open = (entry.kind == Kind::File).then(|| Opener {
             root: Arc::clone(&self.root),
             path: entry.path,

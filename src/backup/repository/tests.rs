@@ -12,6 +12,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::backup::destination::Place;
+use crate::backup::digest::Seen;
+use crate::backup::known::Known;
+use crate::backup::look::Look;
 use crate::backup::objects::Patience;
 use crate::backup::restore;
 use crate::backup::restore::Action;
@@ -22,6 +25,8 @@ use crate::backup::tests::picture;
 use crate::backup::walk;
 use crate::backup::walk::Report;
 use crate::backup::walk::Selection;
+use crate::backup::walk::Shared;
+use crate::backup::walk::Walk;
 
 struct Bench {
     directory: TempDir,
@@ -362,6 +367,132 @@ async fn a_run_that_is_stopped_lists_nothing() {
         let stopped = writer.save(&subject, walk, Shared::default(), Arc::default()).unwrap_err();
         assert_eq!(stopped.cause, Cause::Stopped);
         assert_eq!(bench.access.open().unwrap().unwrap().snapshots().unwrap().len(), 1);
+    })
+    .await;
+}
+
+/// A look that finds everything old enough to prove something.
+fn look(bench: &Bench, known: &Seen) -> Look {
+    let later = clock::now().checked_add(jiff::SignedDuration::from_secs(60)).unwrap();
+    let known = known.directories.iter().copied().collect();
+    Look::take(&bench.folder(), &Selection::default(), &known, later).unwrap()
+}
+
+/// Saves all of the folder and says what is known then.
+fn save_all(bench: &Bench, now: &str) -> Known {
+    let seen = look(bench, &Seen::default()).seen;
+    let writer = bench.access.open_or_create(None).unwrap().writer().unwrap();
+    let report = Shared::default();
+    let walk = Walk::new(&bench.folder(), &Selection::default(), Arc::clone(&report)).unwrap();
+    let subject = Subject::workspace("shop", "ws1", "node1", now.parse().unwrap());
+    let (saved, _) = writer.save(&subject, walk, report, Arc::default()).unwrap();
+    known(&saved, seen, &writer)
+}
+
+fn known(saved: &Saved, seen: Seen, writer: &Writer) -> Known {
+    let snapshot = saved.id().unwrap().to_owned();
+    let Seen { digest, directories } = seen;
+    let (folder, object) = ("shop".to_owned(), Access::key(&snapshot));
+    Known { folder, digest, snapshot, object, directories, index: writer.index() }
+}
+
+/// Saves what has changed since; none when that is not to be gone on from.
+fn save_since(bench: &Bench, since: &Known, now: &str) -> Option<(Saved, Known)> {
+    let directories = since.directories.clone();
+    let look = look(bench, &Seen { digest: None, directories });
+    let writer = bench.access.open().unwrap().unwrap().writer().unwrap();
+    let subject = Subject::workspace("shop", "ws1", "node1", now.parse().unwrap());
+    let (saved, seen) = writer.save_since(&subject, look, since, Arc::default()).unwrap()?;
+    let known = known(&saved, seen, &writer);
+    Some((saved, known))
+}
+
+/// One change of a folder, any of many.
+fn edit(folder: &Path, draw: &mut impl FnMut(usize) -> usize) {
+    let directory = folder.join(format!("d{}/e{}", draw(5), draw(3)));
+    let (file, other) = (directory.join(format!("f{}", draw(4))), directory.join("other"));
+    match draw(7) {
+        0 => drop(std::fs::remove_file(&file)),
+        1 => drop(std::fs::remove_dir_all(&directory)),
+        2 => drop(std::fs::rename(&directory, folder.join(format!("d{}/moved{}", draw(5), draw(100))))),
+        3 => drop(std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o700 + draw(8) as u32))),
+        4 => drop(symlink("nowhere", &other)),
+        5 => std::fs::create_dir_all(directory.join(format!("empty{}", draw(3)))).unwrap(),
+        _ => {
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(&file, noise(draw(1 << 20) as u32, draw(3000))).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_saved_since_another_snapshot_is_what_all_of_it_would_be() {
+    blocking(|bench| {
+        let mut seed =
+            blake3::Hasher::new().update(&clock::now().as_nanosecond().to_le_bytes()).finalize_xof();
+        let mut draw = move |below: usize| {
+            let mut bytes = [0; 8];
+            seed.fill(&mut bytes);
+            (u64::from_le_bytes(bytes) % below as u64) as usize
+        };
+        for number in 0..5 * 3 * 4 {
+            let directory = bench.folder().join(format!("d{}/e{}", number % 5, number / 5 % 3));
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join(format!("f{}", number / 15)), noise(number, 1000)).unwrap();
+        }
+        let mut since = save_all(&bench, "2026-01-01T12:00:00Z");
+        for round in 1..=20 {
+            for _ in 0..=draw(4) {
+                edit(&bench.folder(), &mut draw);
+            }
+            let report = walk::lock(&look(&bench, &Seen::default()).report).clone();
+            let (saved, known) =
+                save_since(&bench, &since, &format!("2026-01-02T12:{round:02}:00Z")).unwrap();
+            let (all, _) = bench.save(&format!("2026-01-03T12:{round:02}:00Z")).unwrap();
+            let id = saved.id().unwrap();
+            assert_eq!((all.snapshot, all.since.as_deref()), (None, Some(id)), "round {round}");
+            let snapshots = bench.access.open().unwrap().unwrap().snapshots().unwrap();
+            let newest = snapshots.iter().find(|one| one.id == id).unwrap();
+            assert_eq!(
+                (newest.files, newest.bytes),
+                (report.files + report.links, report.bytes),
+                "round {round}"
+            );
+            assert!(saved.new + saved.changed <= 30, "only what may have changed is gone through: {saved:?}");
+            since = known;
+        }
+        assert_eq!(bench.access.open().unwrap().unwrap().check(true).unwrap(), Vec::<String>::new());
+        let to = bench.directory.path().join("back");
+        let newest = bench.access.open().unwrap().unwrap().snapshots().unwrap().pop().unwrap();
+        assert_eq!(bench.restore(&newest, &to), []);
+        assert_eq!(picture(&to), picture(&bench.folder()));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_gone_on_from_that_may_miss_something() {
+    blocking(|bench| {
+        let since = save_all(&bench, "2026-01-01T12:00:00Z");
+        let gone = Known { snapshot: "0".repeat(64), ..since.clone() };
+        assert!(save_since(&bench, &gone, "2026-01-01T13:00:00Z").is_none(), "the snapshot is not there");
+        let unknown = Known { index: Vec::new(), ..since.clone() };
+        assert!(save_since(&bench, &unknown, "2026-01-01T13:00:00Z").is_none(), "nothing was remembered");
+        // As after a disk that lost something, and a repair.
+        std::fs::remove_file(&stored(&bench, "data")[0]).unwrap();
+        let open = || bench.access.open().unwrap().unwrap();
+        open().repair_index().unwrap();
+        assert_ne!(open().check(true).unwrap(), Vec::<String>::new());
+        assert!(
+            save_since(&bench, &since, "2026-01-01T13:00:00Z").is_none(),
+            "a pack was taken out of the index"
+        );
+        // Everything is read again, and what was lost is stored again.
+        let since = save_all(&bench, "2026-01-01T14:00:00Z");
+        std::fs::write(bench.folder().join("run.sh"), "again").unwrap();
+        let (saved, _) = save_since(&bench, &since, "2026-01-01T15:00:00Z").unwrap();
+        assert_eq!((saved.new, saved.changed), (0, 1));
+        assert_eq!(open().check(true).unwrap(), Vec::<String>::new());
     })
     .await;
 }

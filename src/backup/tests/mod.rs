@@ -139,13 +139,15 @@ impl Bench {
     async fn settle(&self) -> String {
         let began = Instant::now();
         let file = self.at("home/backup/known/there").join(format!("{ID}.json"));
-        while !file.exists() {
+        loop {
+            let known: Option<known::Known> = note::load(&file);
+            if let Some(known) = known.filter(|known| known.digest.is_some()) {
+                return known.snapshot;
+            }
             assert!(began.elapsed() < DEADLINE, "nothing is ever known");
             self.run().await;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let known: known::Known = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-        known.snapshot
     }
 }
 
@@ -182,6 +184,33 @@ async fn a_change_and_a_lost_snapshot_are_noticed() {
     remove(&bench.at("there/snapshots").join(&second));
     let anew = bench.run().await.saved.unwrap();
     assert!(anew.snapshot.is_some_and(|id| id != second), "what is gone is taken anew");
+}
+
+/// The node believes what it remembers of directories: they are not gone into, which shows where it remembers wrongly.
+#[tokio::test(flavor = "multi_thread")]
+async fn directories_that_are_as_they_were_are_not_gone_into() {
+    let bench = bench("incremental");
+    let first = bench.settle().await;
+    let old = std::fs::read(bench.at("shop/src/a.js")).unwrap();
+    std::fs::write(bench.at("shop/src/a.js"), "changed").unwrap();
+    bench.run().await;
+    bench.settle().await;
+    let file = bench.at("home/backup/known/there").join(format!("{ID}.json"));
+    let known: known::Known = note::load(&file).unwrap();
+    note::save(&file, &known::Known { snapshot: first, ..known }).unwrap();
+    std::fs::write(bench.at("shop/README"), "changed").unwrap();
+    let outcome = bench.run().await;
+    let saved = outcome.saved.unwrap();
+    assert_eq!((saved.new, saved.changed), (0, 1));
+    assert_eq!((outcome.report.files, outcome.report.directories), (2, 1), "but it was looked at");
+    let request = recover::Request {
+        folder: "shop".to_owned(),
+        to: Some("back".to_owned()),
+        ..recover::Request::default()
+    };
+    bench.backups.restore(request).await.unwrap();
+    assert_eq!(std::fs::read(bench.at("back/README")).unwrap(), b"changed");
+    assert!(std::fs::read(bench.at("back/src/a.js")).unwrap() == old);
 }
 
 #[tokio::test(flavor = "multi_thread")]
