@@ -21,20 +21,30 @@ fn mirror(endpoint: &str) -> Destination {
     destination("s3", &[("url", &url), ("endpoint", endpoint), ("form", "mirror")])
 }
 
-/// Copies the whole bucket. A folder in it would be asked for as an object first, which this server answers with 500.
-fn rclone(server: &Server, to: &Path) {
+/// Copies what rclone finds at a place of a server.
+pub fn rclone(endpoint: &str, region: &str, from: &str, to: &Path) {
     let output = Command::new("rclone")
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .env("AWS_ACCESS_KEY_ID", KEY)
         .env("AWS_SECRET_ACCESS_KEY", SECRET)
         .args(["--config", "/dev/null", "--s3-provider", "Other", "--s3-env-auth", "--s3-no-check-bucket"])
-        .args(["--s3-region", "us-east-1", "--s3-list-version", "2", "--s3-endpoint", &server.endpoint()])
-        .args(["copy", &format!(":s3:{BUCKET}")])
+        .args(["--s3-region", region, "--s3-list-version", "2", "--s3-endpoint", endpoint])
+        .args(["copy", &format!(":s3:{from}")])
         .arg(to)
         .output()
         .expect("rclone is installed: scripts/backup-peers does it");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A copy of a mirror holds the files of a folder, byte for byte, and nothing besides.
+pub fn assert_copied(copied: &Path, folder: &Path) {
+    let files = contents(folder);
+    for (key, content) in &files {
+        let there = std::fs::read(copied.join(key)).unwrap_or_else(|error| panic!("{key}: {error}"));
+        assert!(there == *content, "{key} is not what was there");
+    }
+    assert_eq!(contents(copied).len(), files.len(), "and nothing besides");
 }
 
 /// The paths of all files, as keys are written, with what they hold.
@@ -75,14 +85,9 @@ async fn every_moment_comes_back_and_rclone_copies_the_last_one_byte_for_byte() 
     node.verify("s3").await;
 
     let copy = node.folder(".copy");
-    rclone(&server, &copy);
-    let copied = copy.join("mirror/files/node1/shop");
-    let files = contents(&shop);
-    for (key, content) in &files {
-        let there = std::fs::read(copied.join(key)).unwrap_or_else(|error| panic!("{key}: {error}"));
-        assert!(there == *content, "{key} is not what was there");
-    }
-    assert_eq!(contents(&copied).len(), files.len(), "and nothing besides");
+    // All of it: a folder in a bucket would be asked for as an object first, which this server answers with 500.
+    rclone(&server.endpoint(), "us-east-1", BUCKET, &copy);
+    assert_copied(&copy.join("mirror/files/node1/shop"), &shop);
 
     // A machine that knows where it is and nothing else.
     let other = Node::new(vec![mirror(&server.endpoint())]);

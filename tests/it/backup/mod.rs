@@ -4,6 +4,7 @@ mod bucket;
 mod command;
 mod drill;
 mod faults;
+mod garage;
 pub mod harness;
 mod kill;
 mod large;

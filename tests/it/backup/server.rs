@@ -18,8 +18,10 @@ const START: Duration = Duration::from_secs(20);
 /// The oldest restic that counts as the newer one.
 const NEWER: (u32, u32) = (0, 18);
 
-pub const KEY: &str = "test-key";
-pub const SECRET: &str = "test-secret";
+/// Of the form Garage wants: GK and 24 digits.
+pub const KEY: &str = "GK0123456789abcdef01234567";
+/// And 64 digits.
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 /// The bucket every server has.
 pub const BUCKET: &str = "backups";
 
@@ -82,6 +84,7 @@ pub struct Restic {
     program: PathBuf,
     repository: String,
     password: String,
+    region: &'static str,
 }
 
 impl Restic {
@@ -91,6 +94,7 @@ impl Restic {
             program: program.to_owned(),
             repository: repository.to_owned(),
             password: password.to_owned(),
+            region: "us-east-1",
         };
         let newer = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/restic");
         let all: Vec<Self> =
@@ -98,6 +102,11 @@ impl Restic {
         let newest = all.iter().map(Self::version).max();
         assert!(newest >= Some(NEWER), "restic {NEWER:?} is missing: scripts/backup-peers fetches it");
         all
+    }
+
+    /// The same at a server of this region.
+    pub fn of_region(self, region: &'static str) -> Self {
+        Self { region, ..self }
     }
 
     fn is_there(&self) -> bool {
@@ -129,6 +138,7 @@ impl Restic {
     fn output(&self, arguments: &[&str]) -> std::process::Output {
         Command::new(&self.program)
             .args(["--no-cache", "--repo", &self.repository])
+            .args(["--option", &format!("s3.region={}", self.region)])
             .args(arguments)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
