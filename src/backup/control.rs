@@ -28,6 +28,7 @@ use super::job;
 use super::job::Job;
 use super::known;
 use super::objects::Patience;
+use super::objects::unless_stopped;
 use super::pace::Pace;
 use super::progress::Restoring;
 use super::publish::first_status;
@@ -321,7 +322,7 @@ impl Backups {
         if !alone {
             jobs.push(self.look_at_state(destination).await?);
         }
-        let jobs = job::confirm(&objects, jobs).await?;
+        let jobs = unless_stopped(&self.inner.closing, job::confirm(&objects, jobs)).await?;
         if !jobs.is_empty() && jobs.iter().all(|job| job.unchanged.is_some()) {
             // No new snapshot, so none that the rules drop for it: there is nothing to open the repository for.
             let workspaces = jobs.into_iter().filter(|job| job.state.is_none());

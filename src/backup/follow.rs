@@ -1,9 +1,12 @@
 //! Starts what is due by itself, and says in the log what did not work.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use std::time::Instant;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +34,7 @@ impl Backups {
 
     /// Starts what is due until the token is cancelled; while workspaces are on their way up (`busy`) it waits a while,
     /// for it would read the very files that are being carried. `edited` is when something was last carried between a
-    /// folder and a container.
+    /// folder and a container. Each destination is worked at by itself: one that takes long delays no other.
     pub async fn follow_schedules(
         self,
         busy: watch::Receiver<bool>,
@@ -39,27 +42,39 @@ impl Backups {
         token: CancellationToken,
     ) {
         let mut held: Option<Instant> = None;
+        let (mut working, mut names) = (FuturesUnordered::new(), BTreeSet::new());
         loop {
             let now = clock::now();
             let last = *edited.borrow_and_update();
-            let (due, mut wait) = self.due(last, now);
+            let (mut due, mut wait) = self.due(last, now);
+            due.retain(|destination| !names.contains(&destination.name));
             let hold = *busy.borrow() && held.is_none_or(|since| since.elapsed() < HELD_MAX);
             if !due.is_empty() && hold {
                 held.get_or_insert_with(Instant::now);
                 wait = Duration::from_secs(1);
             } else if !due.is_empty() {
                 held = None;
-                for run in self.at(due, None, false).await {
-                    report(&run);
+                for destination in due {
+                    names.insert(destination.name.clone());
+                    working.push(self.at(vec![destination], None, false));
                 }
-                continue;
             }
             tokio::select! {
-                // Cancel-safe: all only wait, and an edit that is not taken is still there.
-                () = token.cancelled() => return,
+                // Cancel-safe: all only wait; an edit that is not taken is still there, and so is work that has not ended.
+                () = token.cancelled() => break,
+                Some(runs) = working.next() => {
+                    for run in runs {
+                        names.remove(&run.destination);
+                        report(&run);
+                    }
+                }
                 () = tokio::time::sleep(wait) => {}
                 Ok(()) = edited.changed() => {}
             }
+        }
+        // Whoever closes the node has told them to stop.
+        while let Some(runs) = working.next().await {
+            runs.iter().for_each(report);
         }
     }
 

@@ -27,6 +27,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::destination::Bucket;
 use super::destination::Place;
@@ -424,6 +425,22 @@ impl Objects {
 
     fn damaged(&self, key: &str, detail: String) -> Trouble {
         Trouble::new(Cause::Damaged, format!("trust `{key}` at {}", self.shown), detail)
+    }
+}
+
+/// Does something unless we are asked to stop.
+///
+/// # Errors
+/// [`Cause::Stopped`], and whatever the work says.
+pub async fn unless_stopped<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    tokio::select! {
+        // Cancel-safe: whoever stops wants none of it.
+        biased;
+        () = stop.cancelled() => Err(Trouble::new(Cause::Stopped, "go on", "")),
+        done = work => done,
     }
 }
 

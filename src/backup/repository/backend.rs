@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ranges::Part;
 use crate::backup::objects::Objects;
-use crate::backup::trouble::Cause;
+use crate::backup::objects::unless_stopped;
 use crate::backup::trouble::Trouble;
 
 /// The objects of one repository. Cheap to clone; clones share their state.
@@ -68,7 +68,7 @@ impl Backend {
     }
 
     fn run<T>(&self, work: impl Future<Output = Result<T, Trouble>>) -> RusticResult<T> {
-        let done = self.runtime.block_on(self.going_on(work));
+        let done = self.runtime.block_on(unless_stopped(&self.stop, work));
         done.map_err(|trouble| {
             let error = RusticError::new(ErrorKind::Backend, trouble.to_string());
             self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(trouble);
@@ -82,17 +82,7 @@ impl Backend {
     /// When it cannot be read whole, or we are asked to stop.
     pub async fn part(&self, part: &Part) -> Result<Bytes, Trouble> {
         let (key, bytes) = (key(FileType::Pack, &part.pack), &part.bytes);
-        self.going_on(self.objects.get_range(&key, bytes.start, bytes.end - bytes.start)).await
-    }
-
-    /// Does something unless we are asked to stop.
-    async fn going_on<T>(&self, work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-        tokio::select! {
-            // Cancel-safe: whoever stops wants none of it.
-            biased;
-            () = self.stop.cancelled() => Err(Trouble::new(Cause::Stopped, "go on", "")),
-            done = work => done,
-        }
+        unless_stopped(&self.stop, self.objects.get_range(&key, bytes.start, bytes.end - bytes.start)).await
     }
 }
 

@@ -36,6 +36,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::objects::Objects;
+use super::objects::unless_stopped;
 use super::trouble::Cause;
 use super::trouble::Trouble;
 use crate::base::clock;
@@ -118,12 +119,17 @@ impl Access {
         format!("snapshots/{snapshot}")
     }
 
+    /// Waits for something to be done to the objects, unless we are asked to stop.
+    fn wait<T>(&self, work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+        self.runtime.block_on(unless_stopped(&self.stop, work))
+    }
+
     /// Opens the repository; `None` when there is none there.
     ///
     /// # Errors
     /// When it cannot be opened; [`Cause::WrongKey`] when nothing on this machine opens it.
     pub fn open(&self) -> Result<Option<Repository>, Trouble> {
-        if self.runtime.block_on(self.objects.size("config"))?.is_none() {
+        if self.wait(self.objects.size("config"))?.is_none() {
             return Ok(None);
         }
         let Some(mut keys) = self.load()? else {
@@ -178,14 +184,14 @@ impl Access {
     }
 
     fn create(&self) -> Result<Repository, Trouble> {
-        if !self.runtime.block_on(self.objects.list("data"))?.is_empty() {
+        if !self.wait(self.objects.list("data"))?.is_empty() {
             let detail = "there are data of a repository without its `config`";
             return Err(Trouble::new(Cause::Foreign, self.doing("make a repository"), detail));
         }
         // Somebody was stopped between the key and the `config`. That key opens nothing, and whoever looks for the one that
         // opens the repository would take it for that.
-        for listed in self.runtime.block_on(self.objects.list("keys"))? {
-            self.runtime.block_on(self.objects.delete(&format!("keys/{}", listed.key)))?;
+        for listed in self.wait(self.objects.list("keys"))? {
+            self.wait(self.objects.delete(&format!("keys/{}", listed.key)))?;
         }
         let mut keys = match self.load()? {
             Some(keys) => keys,
@@ -196,7 +202,7 @@ impl Access {
         self.save(&keys)?;
         let (name, key) = key::locked(&keys.password, &master, clock::now())?;
         let (name, key) = (format!("keys/{name}"), Bytes::from(key));
-        self.runtime.block_on(self.objects.put(&name, vec![key.clone()]))?;
+        self.wait(self.objects.put(&name, vec![key.clone()]))?;
         let (closed, backend) = self.closed()?;
         let mut config = ConfigOptions::default().set_version(2_u32);
         // A pack has to get through a slow line in the time one request has.
@@ -205,15 +211,15 @@ impl Access {
             .init(&Credentials::Masterkey(master), &KeyOptions::default(), &config)
             .map_err(|error| self.not_made(&backend, &name, &error))?;
         // Whoever has begun to make one beside us takes keys away that open nothing; this one does.
-        if self.runtime.block_on(self.objects.size(&name))?.is_none() {
-            self.runtime.block_on(self.objects.put(&name, vec![key]))?;
+        if self.wait(self.objects.size(&name))?.is_none() {
+            self.wait(self.objects.put(&name, vec![key]))?;
         }
         Ok(Repository { inner, backend, shown: self.objects.shown().to_owned() })
     }
 
     fn not_made(&self, backend: &Backend, key: &str, error: &RusticError) -> Trouble {
         // It opens nothing. Where it stays, the next one who makes a repository takes it away.
-        let _removed = self.runtime.block_on(self.objects.delete(key));
+        let _removed = self.wait(self.objects.delete(key));
         let trouble = self.trouble(backend, "make a repository", error);
         if !trouble.detail.contains("already exists") {
             return trouble;

@@ -14,7 +14,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::control::Outcome;
+use super::destination::Bucket;
+use super::destination::Credentials;
 use super::destination::Description;
+use super::destination::Destination;
+use super::destination::Place;
 use super::inspect::Change;
 use super::objects::Patience;
 use super::rebuild::Fate;
@@ -469,6 +473,49 @@ async fn what_was_edited_is_backed_up_once_it_has_been_left_alone() {
     let began = statuses.borrow()[0].past.succeeded;
     let saved = statuses.wait_for(|all| all[0].past.succeeded > began && all[0].running.is_none());
     tokio::time::timeout(DEADLINE, saved).await.expect("it is backed up by itself").unwrap();
+    token.cancel();
     loops.close(DEADLINE).await;
     assert_eq!(node.snapshots("there").await.unwrap().len(), 2);
+}
+
+/// A server that takes connections and never says a word.
+fn silent() -> (std::net::TcpListener, Place) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let secret = Sealed::new("secret".to_owned());
+    let credentials = Some(Credentials { id: "id".to_owned(), secret, session: None });
+    let (name, prefix, region) = ("b".to_owned(), String::new(), "us-east-1".to_owned());
+    (listener, Place::Bucket(Bucket { name, prefix, endpoint: Some(endpoint), region, credentials }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_hangs_delays_no_other() {
+    let bench = bench("incremental");
+    let (_listener, place) = silent();
+    let mut settings = bench.backups.inner().settings.clone();
+    settings.destinations[0].schedule = Schedule::parse("0 0 1 1 *", "UTC").unwrap();
+    let hangs = Destination { name: "hangs".to_owned(), place, ..settings.destinations[0].clone() };
+    settings.destinations.insert(0, hangs);
+    let home = Home::new(bench.at("other-home"));
+    std::fs::create_dir_all(home.root()).unwrap();
+    let (store, closing) = (Store::open(&home.database()).unwrap(), CancellationToken::new());
+    let known = bench.workspaces.subscribe();
+    let node = Backups::new(settings, "node1".to_owned(), home, store, known, closing.clone());
+    let ((edits, edited), (_busy, busy)) = (watch::channel(None), watch::channel(false));
+    let mut loops = TaskGroup::new("backups", &closing);
+    loops.spawn("follow", node.clone().follow_schedules(busy, edited, closing.clone()));
+    for number in 0..3 {
+        std::fs::write(bench.at("shop/README"), format!("edit {number}")).unwrap();
+        edits.send_replace(Some(clock::now()));
+        let mut statuses = node.statuses();
+        let began = statuses.borrow()[1].past.succeeded;
+        let saved = statuses.wait_for(|all| all[1].past.succeeded > began && all[1].running.is_none());
+        tokio::time::timeout(DEADLINE, saved).await.expect("it is backed up all the same").unwrap();
+        assert!(node.statuses().borrow()[0].running.is_some(), "and the other one still hangs");
+    }
+    assert_eq!(node.snapshots("there").await.unwrap().len(), 3);
+    let began = Instant::now();
+    closing.cancel();
+    loops.close(DEADLINE).await;
+    assert!(began.elapsed() < DEADLINE / 2, "whoever closes the node waits for nobody who hangs");
 }
