@@ -34,10 +34,12 @@ pub struct Restoring {
     pub snapshot: String,
     /// Since when.
     pub since: Timestamp,
-    /// Files that were brought so far, and all of the snapshot.
+    /// Files that are as they should be so far, and all that are to be.
     pub files: (u64, u64),
-    /// Their bytes. What is there already is not brought, so that it may be done before all are.
+    /// Their bytes.
     pub bytes: (u64, u64),
+    /// Those of the bytes that were brought: what was there already says nothing about the pace.
+    pub brought: u64,
 }
 
 impl Restoring {
@@ -45,11 +47,11 @@ impl Restoring {
     pub fn left(&self, now: Timestamp) -> Option<Duration> {
         let (done, all) = self.bytes;
         let so_far = Duration::try_from(now.duration_since(self.since)).ok()?;
-        if done == 0 {
+        if self.brought == 0 {
             return None;
         }
         #[expect(clippy::cast_precision_loss, reason = "it is a guess")]
-        let rest = all.saturating_sub(done) as f64 / done as f64;
+        let rest = all.saturating_sub(done) as f64 / self.brought as f64;
         Duration::try_from_secs_f64(so_far.as_secs_f64() * rest).ok()
     }
 }
@@ -74,9 +76,10 @@ impl Backups {
                 since: clock::now(),
                 files: (0, snapshot.files),
                 bytes: (0, snapshot.bytes),
+                brought: 0,
             });
         });
-        Told { restores, number, pending: Mutex::new((0, 0, Instant::now())) }
+        Told { restores, number, pending: Mutex::new(Pending::default()) }
     }
 }
 
@@ -84,8 +87,23 @@ impl Backups {
 pub(super) struct Told {
     restores: watch::Sender<Vec<Restoring>>,
     number: u64,
-    /// Files and bytes that were not said yet, and when it was said last.
-    pending: Mutex<(u64, u64, Instant)>,
+    pending: Mutex<Pending>,
+}
+
+/// What was not said yet.
+struct Pending {
+    files: u64,
+    bytes: u64,
+    brought: u64,
+    /// Files that are not wanted of the snapshot, and their bytes.
+    unwanted: (u64, u64),
+    said: Instant,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self { files: 0, bytes: 0, brought: 0, unwanted: (0, 0), said: Instant::now() }
+    }
 }
 
 impl Told {
@@ -94,20 +112,40 @@ impl Told {
         Telling { reader, told: self }
     }
 
-    fn add(&self, bytes: u64) {
+    /// A file was there already as it should be.
+    pub(super) fn there(&self, bytes: u64) {
+        self.add(|pending| {
+            pending.files += 1;
+            pending.bytes += bytes;
+        });
+    }
+
+    /// A file of the snapshot is not wanted.
+    pub(super) fn unwanted(&self, bytes: u64) {
+        self.add(|pending| pending.unwanted = (pending.unwanted.0 + 1, pending.unwanted.1 + bytes));
+    }
+
+    fn brought(&self, bytes: u64) {
+        self.add(|pending| {
+            pending.files += 1;
+            pending.bytes += bytes;
+            pending.brought += bytes;
+        });
+    }
+
+    fn add(&self, more: impl FnOnce(&mut Pending)) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.0 += 1;
-        pending.1 += bytes;
-        if pending.2.elapsed() < SAID {
+        more(&mut pending);
+        if pending.said.elapsed() < SAID {
             return;
         }
-        let (files, bytes) = (std::mem::take(&mut pending.0), std::mem::take(&mut pending.1));
-        pending.2 = Instant::now();
+        let now = std::mem::take(&mut *pending);
         self.restores.send_modify(|all| {
-            if let Some(one) = all.iter_mut().find(|one| one.number == self.number) {
-                one.files.0 += files;
-                one.bytes.0 += bytes;
-            }
+            let Some(one) = all.iter_mut().find(|one| one.number == self.number) else { return };
+            let all_of = |all: u64, unwanted: u64| all.saturating_sub(unwanted);
+            one.files = (one.files.0 + now.files, all_of(one.files.1, now.unwanted.0));
+            one.bytes = (one.bytes.0 + now.bytes, all_of(one.bytes.1, now.unwanted.1));
+            one.brought += now.brought;
         });
     }
 }
@@ -138,7 +176,7 @@ impl<R: Reader> Reader for Telling<'_, R> {
 
     fn content(&self, content: R::Content, to: &mut File) -> Result<(), Trouble> {
         self.reader.content(content, to)?;
-        self.told.add(to.stream_position().unwrap_or(0));
+        self.told.brought(to.stream_position().unwrap_or(0));
         Ok(())
     }
 
@@ -167,14 +205,42 @@ mod tests {
             since,
             files: (0, 0),
             bytes: (done, all),
+            brought: done,
         };
         assert_eq!(restoring(250, 1000).left(now), Some(Duration::from_secs(30)));
         assert_eq!(restoring(1000, 1000).left(now), Some(Duration::ZERO));
         assert_eq!(restoring(0, 1000).left(now), None);
+        let gone_on_with = Restoring { brought: 100, ..restoring(600, 1000) };
+        assert_eq!(gone_on_with.left(now), Some(Duration::from_secs(40)), "what was there took no time");
         assert_eq!(
             restoring(1, 1000).left("2025-01-01T00:00:00Z".parse().unwrap()),
             None,
             "a clock set back"
         );
+    }
+
+    #[test]
+    fn a_restore_that_goes_on_where_it_was_comes_to_all_of_it() {
+        let restores = watch::Sender::new(vec![Restoring {
+            number: 1,
+            destination: "s3".to_owned(),
+            folder: "shop".to_owned(),
+            snapshot: "a".to_owned(),
+            since: clock::now(),
+            files: (0, 4),
+            bytes: (0, 1000),
+            brought: 0,
+        }]);
+        let told = Told { restores: restores.clone(), number: 1, pending: Mutex::new(Pending::default()) };
+        told.there(500);
+        told.unwanted(200);
+        told.brought(200);
+        assert_eq!(restores.borrow()[0].files, (0, 4), "it is not said each time");
+        told.pending.lock().unwrap().said -= SAID;
+        told.brought(100);
+        let one = restores.borrow()[0].clone();
+        assert_eq!((one.files, one.bytes, one.brought), ((3, 3), (800, 800), 300));
+        drop(told);
+        assert_eq!(*restores.borrow(), []);
     }
 }

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
@@ -29,6 +30,7 @@ use super::hands::Room;
 use super::hands::Task;
 use super::hands::Told;
 use super::opened::Opened;
+use super::progress;
 use super::restore;
 use super::restore::Action;
 use super::restore::Kind;
@@ -218,8 +220,10 @@ impl Backups {
         let lock = self.lock(&opened).await?;
         let there = std::fs::symlink_metadata(&to).is_ok();
         let selection = self.inner().settings.selection.clone();
-        let told = (!request.dry_run).then(|| self.restoring(&destination, &snapshot));
-        let job = Job { request, name, to, aside, snapshot, destination, directory, selection, there };
+        let told = (!request.dry_run).then(|| Arc::new(self.restoring(&destination, &snapshot)));
+        let watched = told.clone();
+        let job =
+            Job { request, name, to, aside, snapshot, destination, directory, selection, there, watched };
         let run = move || {
             let reader = opened.reader()?;
             Ok(match &told {
@@ -281,6 +285,8 @@ struct Job {
     selection: Selection,
     /// Whether the folder is there already, and its own.
     there: bool,
+    /// Is told what need not be brought.
+    watched: Option<Arc<progress::Told>>,
 }
 
 impl Job {
@@ -444,6 +450,13 @@ impl Job {
         leads || surplus::is_below(path, &self.request.paths)
     }
 
+    /// Says of a file that it need not be brought, and why.
+    fn say(&self, wanted: &Wanted, why: fn(&progress::Told, u64)) {
+        if let (Some(watched), Kind::File { size }) = (&self.watched, &wanted.kind) {
+            why(watched, *size);
+        }
+    }
+
     fn only_asked_to_be_equal(&self) -> bool {
         self.request.dry_run && self.request.mode == Mode::Mirror
     }
@@ -472,7 +485,7 @@ impl Job {
             Err(trouble) => return done().failed.add("", trouble.to_string()),
         };
         if !self.chosen(&wanted) {
-            return;
+            return self.say(&wanted, progress::Told::unwanted);
         }
         let (spot, action) = match target.look(&wanted) {
             Ok(looked) => looked,
@@ -487,6 +500,7 @@ impl Job {
         match action {
             Action::Leave => {
                 done().left += 1;
+                self.say(&wanted, progress::Told::there);
                 if wanted.kind == Kind::Directory && !self.request.dry_run {
                     // What cannot be swept is in nobody's way.
                     let _swept = target.sweep(Some(&spot.path));
