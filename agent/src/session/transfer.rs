@@ -192,13 +192,15 @@ impl Session {
 
     /// A content will not come to `target`.
     pub(super) fn give_up(&mut self, target: Side, digest: Digest, reason: &str, now: Instant) {
-        let (mut paths, mut open) = (Vec::new(), 0);
+        let (mut paths, mut open, mut awaited) = (Vec::new(), 0, false);
         for batch in self.batches.values_mut().filter(|batch| batch.target == target && batch.awaits(&digest))
         {
             open += batch.arrival(&digest).map_or(0, |arrival| arrival.open());
             paths.extend(batch.give_up(&digest));
+            awaited = true;
         }
-        if !paths.is_empty() {
+        // Also where what it was brought for was given up before: some of it may be there.
+        if awaited {
             self.replica_mut(target).halves.entry(digest).or_default().open += open;
             self.drop_half(target, digest);
         }

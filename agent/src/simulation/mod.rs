@@ -99,6 +99,7 @@ fn what_went_wrong_once_does_not_again() {
     run(16_126, Mode::TwoWayResolved, Weather::CALM, 1_500);
     run(1_146, Mode::TwoWayResolved, editing, 1_500);
     run(2_797, Mode::TwoWaySafe, Weather::DARK, 1_500);
+    run(6_780, Mode::TwoWaySafe, Weather::DARK, 1_500);
 }
 
 /// SY-05: machines that stop with whatever had not reached the disk, again and again, while people work. Nothing is
