@@ -367,6 +367,9 @@ impl Shared {
                 if save {
                     self.save();
                 }
+                if std::mem::take(&mut self.state().unreturned) > 0 {
+                    memory::give_back();
+                }
                 active = now;
                 if pruned.is_none_or(|at| at.elapsed() > PRUNE) {
                     // Tried again in an hour.
