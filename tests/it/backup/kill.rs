@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
+use nexus::backup::destination::Destination;
 use nexus::backup::recover::Mode;
 use nexus::backup::recover::Request;
 use tempfile::TempDir;
@@ -16,7 +17,9 @@ use tempfile::TempDir;
 use super::harness::Node;
 use super::harness::PATIENCE;
 use super::harness::bucket;
+use super::harness::destination;
 use super::harness::picture;
+use super::server::BUCKET;
 use super::server::Server;
 use crate::chance::Chance;
 
@@ -29,7 +32,16 @@ fn kills() -> usize {
 }
 
 fn node(root: &Path, endpoint: &str) -> Node {
-    let node = Node::at(root, vec![bucket("s3", endpoint)], PATIENCE, BTreeMap::new());
+    node_of(bucket("s3", endpoint), root)
+}
+
+fn mirror(endpoint: &str) -> Destination {
+    let url = format!("s3://{BUCKET}/mirror");
+    destination("s3", &[("url", &url), ("endpoint", endpoint), ("form", "mirror")])
+}
+
+fn node_of(destination: Destination, root: &Path) -> Node {
+    let node = Node::at(root, vec![destination], PATIENCE, BTreeMap::new());
     node.workspace("shop");
     node
 }
@@ -45,7 +57,11 @@ async fn in_another_process() {
     let Ok(order) = std::env::var(ORDER) else { return };
     let mut words = order.split('\n');
     let (what, root, endpoint) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
-    let node = node(Path::new(root), endpoint);
+    let root = Path::new(root);
+    if what == "mirror" {
+        return drop(node_of(mirror(endpoint), root).run().await);
+    }
+    let node = node(root, endpoint);
     match what {
         "run" => drop(node.run().await),
         "restore" => drop(node.restore(back(false)).await),
@@ -99,12 +115,10 @@ fn write_state(folder: &Path, number: usize, chance: &mut Chance) {
     std::fs::write(folder.join("large"), random).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_backup_killed_at_any_moment_lists_nothing_that_is_not_whole() {
-    let (server, directory, mut chance) = (Server::start(), TempDir::new().unwrap(), Chance::new());
-    let endpoint = server.endpoint();
-    let root = directory.path();
-    let here = node(root, &endpoint);
+/// Kills runs at any moment while the folder changes between them; what the rules drop is forgotten at their ends. Each
+/// snapshot that is listed has to be the folder as it was, all the time, and the last one in the end.
+async fn kill_runs(what: &str, here: &Node, root: &Path, endpoint: &str) {
+    let mut chance = Chance::new();
     let folder = here.folder("shop");
     write_state(&folder, 0, &mut chance);
     let mut pictures = vec![picture(&folder)];
@@ -112,7 +126,7 @@ async fn a_backup_killed_at_any_moment_lists_nothing_that_is_not_whole() {
     // The first ones hit the making of the repository; how long one takes is known later.
     let mut takes = Duration::from_millis(800);
     for number in 1..=kills() {
-        killed("run", root, &endpoint, takes, &mut chance).await;
+        killed(what, root, endpoint, takes, &mut chance).await;
         for snapshot in here.snapshots("s3").await {
             if !seen.contains(&snapshot.id) {
                 assert!(
@@ -123,13 +137,13 @@ async fn a_backup_killed_at_any_moment_lists_nothing_that_is_not_whole() {
             }
         }
         if number % 5 == 0 {
-            takes = whole("run", root, &endpoint).await;
+            takes = whole(what, root, endpoint).await;
             here.verify("s3").await;
         }
         write_state(&folder, number, &mut chance);
         pictures.push(picture(&folder));
     }
-    whole("run", root, &endpoint).await;
+    whole(what, root, endpoint).await;
     here.verify("s3").await;
     let all = here.snapshots("s3").await;
     assert!(!all.is_empty());
@@ -137,10 +151,26 @@ async fn a_backup_killed_at_any_moment_lists_nothing_that_is_not_whole() {
         assert!(pictures.contains(&here.picture_of("s3", snapshot).await), "{snapshot:?}");
     }
     assert_eq!(&here.picture_of("s3", all.last().unwrap()).await, pictures.last().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_killed_at_any_moment_lists_nothing_that_is_not_whole() {
+    let (server, directory) = (Server::start(), TempDir::new().unwrap());
+    let endpoint = server.endpoint();
+    let here = node(directory.path(), &endpoint);
+    kill_runs("run", &here, directory.path(), &endpoint).await;
     // Also for somebody who has the password alone: no half-made repository is in the way.
     let password = here.backups.recovery("s3").await.unwrap();
     let other = Node::with(vec![bucket("s3", &endpoint)], PATIENCE, [("s3".to_owned(), password)].into());
-    assert_eq!(other.snapshots("s3").await, all);
+    assert_eq!(other.snapshots("s3").await, here.snapshots("s3").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_killed_at_any_moment_lists_nothing_that_is_not_whole() {
+    let (server, directory) = (Server::start(), TempDir::new().unwrap());
+    let endpoint = server.endpoint();
+    let here = node_of(mirror(&endpoint), directory.path());
+    kill_runs("mirror", &here, directory.path(), &endpoint).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
