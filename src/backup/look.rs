@@ -25,6 +25,8 @@ use super::walk::Walk;
 
 /// More steps than this are not kept: each is a few hundred bytes, and other workspaces have theirs.
 const STEPS_MAX: usize = 16_384;
+/// And of more than this only where most of the folder is left out by them.
+const STEPS_FEW: usize = 1024;
 /// An older look is taken anew before it is backed up: files change.
 const FRESH: Duration = Duration::from_secs(5);
 
@@ -79,7 +81,9 @@ impl Look {
         let walk = Walk::new(folder, selection, Arc::clone(&report))?;
         let root = walk.root();
         let mut steps = Steps::new(known);
+        let mut all = 0;
         for entry in walk {
+            all += 1;
             listing.add(&entry);
             steps.close(listing.closed());
             steps.add(entry);
@@ -88,7 +92,7 @@ impl Look {
         steps.close(listing.closed());
         // What cannot be read now was never said to be as it was.
         let whole = walk::lock(&report).unreadable.total == 0;
-        let steps = steps.kept.filter(|_| whole);
+        let steps = steps.kept.filter(|steps| whole && is_worth_keeping(steps.len(), all));
         Ok(Self { root, report, seen, steps, taken })
     }
 
@@ -96,6 +100,11 @@ impl Look {
     pub fn is_fresh(&self) -> bool {
         self.taken.elapsed() < FRESH
     }
+}
+
+/// Whether so many steps for so many entries are kept until they are backed up.
+fn is_worth_keeping(steps: usize, entries: usize) -> bool {
+    steps <= STEPS_FEW || steps <= entries / 2
 }
 
 /// Steps that become fewer wherever a directory turns out to be as it was.
@@ -233,5 +242,7 @@ mod tests {
         assert!(steps.kept.is_none());
         steps.close(&[Some([0; 16])]);
         assert!(steps.kept.is_none());
+        assert!(is_worth_keeping(3, 4) && is_worth_keeping(2000, 20_000));
+        assert!(!is_worth_keeping(2000, 2100), "nearly everything is gone through anyway");
     }
 }
