@@ -498,7 +498,8 @@ impl Session {
         let deferred = self.deferred.values().filter(|_| works).map(|deferred| deferred.until);
         // Decided later on purpose: while deletions go on, or not too often with much to do.
         let undecided = (works && self.stale).then_some(self.planned + UNDECIDED);
-        let record = self.unrecorded.due().filter(|_| works && self.recording.is_none());
+        let record =
+            self.unrecorded.due(!self.batches.is_empty()).filter(|_| works && self.recording.is_none());
         apart.chain(stalled).chain(deferred).chain(undecided).chain(record).min()
     }
 

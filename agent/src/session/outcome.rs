@@ -33,7 +33,7 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// and whoever writes meanwhile waits.
 const RECORD_REST: Duration = Duration::from_millis(500);
 /// How long it may be known only in memory.
-const RECORD_MAX: Duration = Duration::from_secs(5);
+const RECORD_MAX: Duration = Duration::from_secs(20);
 
 /// How long there has been something to record.
 #[derive(Debug, Default)]
@@ -53,9 +53,12 @@ impl Unrecorded {
         }
     }
 
-    /// When it is to be recorded.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.since.map(|(first, last)| (last + RECORD_REST).min(first + RECORD_MAX))
+    /// When it is to be recorded. More that is `underway` is waited for: a disk that is told in the middle to make all of
+    /// it last does nothing else meanwhile.
+    pub(super) fn due(&self, underway: bool) -> Option<Instant> {
+        let (first, last) = self.since?;
+        let latest = first + RECORD_MAX;
+        Some(if underway { latest } else { latest.min(last + RECORD_REST) })
     }
 }
 
@@ -206,7 +209,8 @@ impl Session {
 
     pub(super) fn record(&mut self, now: Instant) {
         self.unrecorded.count(self.agreed.len(), now);
-        if self.recording.is_some() || self.unrecorded.due().is_none_or(|due| now < due) {
+        let due = self.unrecorded.due(!self.batches.is_empty());
+        if self.recording.is_some() || due.is_none_or(|due| now < due) {
             return;
         }
         self.unrecorded = Unrecorded::default();
