@@ -200,11 +200,13 @@ impl Batch {
         let paths = given_up.map(|transition| transition.path.clone()).collect();
         self.transitions.retain(|transition| !needs(transition));
         // It still keeps others from bringing the same, but nothing of it will take them.
-        let mut wanted = BTreeSet::new();
-        self.transitions
+        let wanted = self
+            .transitions
             .iter()
             .filter_map(|transition| transition.new.as_ref())
-            .for_each(|new| contents(new, &mut wanted));
+            .flat_map(|new| new.walk(None))
+            .filter_map(|(_, item)| if let Item::File(file) = item { Some(file.digest) } else { None })
+            .collect();
         self.orphaned = self.needs.difference(&wanted).copied().collect();
         paths
     }
@@ -265,14 +267,6 @@ impl<'a> Intents<'a> {
             names.push(inner.name().to_vec());
             at = inner.parent();
         }
-    }
-}
-
-fn contents(item: &Item, into: &mut BTreeSet<Digest>) {
-    match item {
-        Item::File(file) => drop(into.insert(file.digest)),
-        Item::Directory(directory) => directory.iter().for_each(|(_, item)| contents(item, into)),
-        _ => {}
     }
 }
 

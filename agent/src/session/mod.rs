@@ -498,8 +498,7 @@ impl Session {
         let deferred = self.deferred.values().filter(|_| works).map(|deferred| deferred.until);
         // Decided later on purpose: while deletions go on, or not too often with much to do.
         let undecided = (works && self.stale).then_some(self.planned + UNDECIDED);
-        let record =
-            self.unrecorded.due(!self.batches.is_empty()).filter(|_| works && self.recording.is_none());
+        let record = self.record_due().filter(|_| works);
         apart.chain(stalled).chain(deferred).chain(undecided).chain(record).min()
     }
 

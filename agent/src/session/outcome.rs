@@ -55,7 +55,7 @@ impl Unrecorded {
 
     /// When it is to be recorded. More that is `underway` is waited for: a disk that is told in the middle to make all of
     /// it last does nothing else meanwhile.
-    pub(super) fn due(&self, underway: bool) -> Option<Instant> {
+    fn due(&self, underway: bool) -> Option<Instant> {
         let (first, last) = self.since?;
         let latest = first + RECORD_MAX;
         Some(if underway { latest } else { latest.min(last + RECORD_REST) })
@@ -207,10 +207,14 @@ impl Session {
         }
     }
 
+    /// When both sides are to be asked to make things last; not while they have not answered.
+    pub(super) fn record_due(&self) -> Option<Instant> {
+        self.unrecorded.due(!self.batches.is_empty()).filter(|_| self.recording.is_none())
+    }
+
     pub(super) fn record(&mut self, now: Instant) {
         self.unrecorded.count(self.agreed.len(), now);
-        let due = self.unrecorded.due(!self.batches.is_empty());
-        if self.recording.is_some() || due.is_none_or(|due| now < due) {
+        if self.record_due().is_none_or(|due| now < due) {
             return;
         }
         self.unrecorded = Unrecorded::default();
