@@ -1,5 +1,6 @@
 //! A workspace in a run: whether it is as it was, and how it goes to a repository if not.
 
+use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -52,7 +53,7 @@ pub(super) struct Job {
 impl Outcome {
     /// What is known of the workspace from now on. Where something was missed or moved under the hand, the next run is
     /// to look again.
-    pub(super) fn known(&self, seen: Seen, object: String, index: Vec<String>) -> Option<Known> {
+    pub(super) fn known(&self, seen: Seen, object: String, index: BTreeSet<String>) -> Option<Known> {
         let saved = self.saved.as_ref()?;
         if self.report.unreadable.total + self.report.changed.total > 0 {
             return None;

@@ -4,6 +4,7 @@
 //! Kept in the node's home, one small file for each workspace and destination. It is a short cut and no proof: whoever
 //! uses it asks the destination whether the snapshot is still there. Losing it costs one run as long as any other.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -31,7 +32,7 @@ pub struct Known {
     /// What the destination's index consisted of, by the beginnings of its files' names: as long as all of it is there,
     /// nothing that the snapshot needs has been taken out of it.
     #[serde(default)]
-    pub index: Vec<String>,
+    pub index: BTreeSet<String>,
 }
 
 /// Fingerprints as one text.
@@ -100,7 +101,7 @@ mod tests {
             snapshot: "s".into(),
             object: "o".into(),
             directories: vec![[0; 16], [255; 16], *b"sixteen bytes ..."[..16].first_chunk().unwrap()],
-            index: vec!["i".into()],
+            index: ["i".into()].into(),
         };
         save(&home, "local", "w1", Some(&known));
         assert_eq!(load(&home, "local", "w1"), Some(known));

@@ -142,9 +142,8 @@ impl Told {
         let now = std::mem::take(&mut *pending);
         self.restores.send_modify(|all| {
             let Some(one) = all.iter_mut().find(|one| one.number == self.number) else { return };
-            let all_of = |all: u64, unwanted: u64| all.saturating_sub(unwanted);
-            one.files = (one.files.0 + now.files, all_of(one.files.1, now.unwanted.0));
-            one.bytes = (one.bytes.0 + now.bytes, all_of(one.bytes.1, now.unwanted.1));
+            one.files = (one.files.0 + now.files, one.files.1.saturating_sub(now.unwanted.0));
+            one.bytes = (one.bytes.0 + now.bytes, one.bytes.1.saturating_sub(now.unwanted.1));
             one.brought += now.brought;
         });
     }

@@ -4,6 +4,7 @@
 //! Beside it lies the node's configuration, which names files of credentials and holds none. Both lie in a folder that
 //! changes only when they do, so that a quiet node adds nothing.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -108,7 +109,7 @@ pub fn save(
 /// What is known of a state of this digest from now on.
 pub fn known(digest: &str, object: String, snapshot: String) -> Known {
     let digest = Some(digest.to_owned());
-    Known { folder: String::new(), digest, snapshot, object, directories: Vec::new(), index: Vec::new() }
+    Known { folder: String::new(), digest, snapshot, object, directories: Vec::new(), index: BTreeSet::new() }
 }
 
 /// Why the state is not there whole.

@@ -1,5 +1,6 @@
 //! The mirror form in the hands of [`Backups`]: what a run, a list, a restore and a proof are here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -70,7 +71,7 @@ impl Backups {
             let outcome = Outcome { folder, report, saved: Some(done.saved), failure: None };
             let seen = Seen { digest: done.digest, ..Seen::default() };
             let last = done.stamps.last().map(|last| mirror.names.manifest(*last));
-            let known = last.and_then(|last| outcome.known(seen, last, Vec::new()));
+            let known = last.and_then(|last| outcome.known(seen, last, BTreeSet::new()));
             known::save(&self.inner().home, &destination.name, &workspace.id, known.as_ref());
             outcomes.push(outcome);
             let drop = self.dropped(destination, &mirror.names, &done.stamps, now);

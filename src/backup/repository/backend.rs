@@ -48,7 +48,7 @@ impl Backend {
 
     /// The files of the index, as they were listed last and written since, by the beginnings of their names: enough of
     /// them that no two are alike by chance.
-    pub fn index(&self) -> Vec<String> {
+    pub fn index(&self) -> BTreeSet<String> {
         let beginning = |id: &Id| id.to_hex().as_str()[..16].to_owned();
         self.lock_index().iter().map(beginning).collect()
     }

@@ -4,6 +4,7 @@
 //! a directory with a tree as it is, though, where it is given one that it need not go into. Which those are, and that
 //! nothing of theirs is missing, is found out here before it begins.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -80,8 +81,7 @@ impl Repository<IndexedIdsStatus> {
     ) -> Result<Option<(Saved, Seen)>, Trouble> {
         let Some(steps) = look.steps else { return Ok(None) };
         // Whoever takes data out of a repository writes an index without them in the place of one with them.
-        let index = self.index();
-        if known.index.is_empty() || !known.index.iter().all(|name| index.contains(name)) {
+        if known.index.is_empty() || !known.index.is_subset(&self.index()) {
             return Ok(None);
         }
         let mut snapshot = self.described(subject)?;
@@ -101,7 +101,7 @@ impl Repository<IndexedIdsStatus> {
     }
 
     /// What the index consists of, by the beginnings of its files' names.
-    pub fn index(&self) -> Vec<String> {
+    pub fn index(&self) -> BTreeSet<String> {
         self.backend.index()
     }
 

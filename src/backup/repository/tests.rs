@@ -476,7 +476,7 @@ async fn nothing_is_gone_on_from_that_may_miss_something() {
         let since = save_all(&bench, "2026-01-01T12:00:00Z");
         let gone = Known { snapshot: "0".repeat(64), ..since.clone() };
         assert!(save_since(&bench, &gone, "2026-01-01T13:00:00Z").is_none(), "the snapshot is not there");
-        let unknown = Known { index: Vec::new(), ..since.clone() };
+        let unknown = Known { index: Default::default(), ..since.clone() };
         assert!(save_since(&bench, &unknown, "2026-01-01T13:00:00Z").is_none(), "nothing was remembered");
         // As after a disk that lost something, and a repair.
         std::fs::remove_file(&stored(&bench, "data")[0]).unwrap();
