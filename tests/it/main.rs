@@ -17,6 +17,7 @@ mod compose;
 mod detect;
 mod engine;
 mod lifecycle;
+mod nightly;
 mod router;
 mod sync;
 mod tidy;

@@ -9,14 +9,10 @@ use super::harness::LATER;
 use super::harness::TestNode;
 use super::harness::docker_at;
 use super::second_engine::SecondEngine;
+use crate::nightly::is_nightly;
 
 /// How long it may take from the last of the three to both sides being equal.
 const WITHIN: Duration = Duration::from_secs(60);
-
-/// Whether this is the nightly run.
-fn nightly() -> bool {
-    std::env::var_os("NEXUS_NIGHTLY").is_some_and(|value| value == "1")
-}
 
 #[tokio::test]
 async fn sy06_power_that_goes_in_the_middle_of_a_sync_loses_nothing() {
@@ -32,7 +28,7 @@ async fn sy06_power_that_goes_in_the_middle_of_a_sync_loses_nothing() {
     let running = |workspace: &serde_json::Value| workspace["workspace"]["state"] == "running";
     node.wait_for_workspace("site", "running", LATER, running).await;
     let orders = ["ean", "ena", "aen", "ane", "nea", "nae"];
-    let orders: Vec<_> = if nightly() { orders.repeat(10) } else { vec!["ena", "nae"] };
+    let orders: Vec<_> = if is_nightly() { orders.repeat(10) } else { vec!["ena", "nae"] };
     for (round, order) in orders.into_iter().enumerate() {
         let filter = ["ps", "--all", "--quiet", "--filter", "label=nexus.name=site"];
         let container = docker_at(Some(&address), &filter).trim().to_owned();

@@ -28,6 +28,7 @@ use super::server::KEY;
 use super::server::Restic;
 use super::server::SECRET;
 use crate::appliance::harness::free_port;
+use crate::nightly::is_nightly;
 
 /// How long it may take to lay itself out and to make its key and its bucket.
 const START: Duration = Duration::from_secs(60);
@@ -45,9 +46,8 @@ struct Garage {
 fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap();
     let found = std::env::split_paths(&path).map(|folder| folder.join("garage")).find(|file| file.is_file());
-    let nightly = std::env::var_os("NEXUS_NIGHTLY").is_some_and(|value| value == "1");
     assert!(
-        found.is_some() || !nightly,
+        found.is_some() || !is_nightly(),
         "garage is missing: NEXUS_NIGHTLY=1 scripts/backup-peers installs it"
     );
     if found.is_none() {

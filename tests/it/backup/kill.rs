@@ -17,27 +17,22 @@ use tempfile::TempDir;
 use super::harness::Node;
 use super::harness::PATIENCE;
 use super::harness::bucket;
-use super::harness::destination;
 use super::harness::picture;
-use super::server::BUCKET;
+use super::mirror::mirror;
 use super::server::Server;
 use crate::chance::Chance;
+use crate::nightly::nightly_or;
 
 /// What the other process is to do: what, where the node is, where the server is.
 const ORDER: &str = "NEXUS_TEST_BACKUP";
 
 /// How often something is killed.
 fn kills() -> usize {
-    if std::env::var_os("NEXUS_NIGHTLY").is_some_and(|value| value == "1") { 100 } else { 20 }
+    nightly_or(100, 20)
 }
 
 fn node(root: &Path, endpoint: &str) -> Node {
     node_of(bucket("s3", endpoint), root)
-}
-
-fn mirror(endpoint: &str) -> Destination {
-    let url = format!("s3://{BUCKET}/mirror");
-    destination("s3", &[("url", &url), ("endpoint", endpoint), ("form", "mirror")])
 }
 
 fn node_of(destination: Destination, root: &Path) -> Node {

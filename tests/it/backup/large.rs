@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::harness::Node;
 use super::harness::destination;
+use crate::nightly::is_nightly;
 
 /// What the other process is to do: what, and where.
 const ORDER: &str = "NEXUS_TEST_LARGE";
@@ -26,7 +27,7 @@ struct Extent {
 }
 
 fn extent() -> Extent {
-    if std::env::var_os("NEXUS_NIGHTLY").is_some_and(|value| value == "1") {
+    if is_nightly() {
         // The index of a million blobs is in memory, twice while it is sorted.
         Extent { files: 1_000_000, bytes: 10 << 30, memory: 800.0 }
     } else {

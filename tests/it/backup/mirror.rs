@@ -16,7 +16,8 @@ use super::server::KEY;
 use super::server::SECRET;
 use super::server::Server;
 
-fn mirror(endpoint: &str) -> Destination {
+/// A bucket at a server in the mirror form.
+pub fn mirror(endpoint: &str) -> Destination {
     let url = format!("s3://{BUCKET}/mirror");
     destination("s3", &[("url", &url), ("endpoint", endpoint), ("form", "mirror")])
 }

@@ -11,12 +11,12 @@ use std::time::Instant;
 use super::faults::Agent;
 use super::near::Near;
 use super::near::picture;
-use super::nightly_or;
 use super::races::contents;
 use super::races::inside;
 use crate::agent::Bench;
 use crate::agent::DEBIAN;
 use crate::agent::NODE;
+use crate::nightly::nightly_or;
 
 /// Saves a file as some program does.
 type Save = fn(&Path, &str);

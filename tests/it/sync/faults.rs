@@ -26,7 +26,7 @@ use tokio::task::AbortHandle;
 
 use super::near::Near;
 use super::near::picture;
-use super::nightly_or;
+use crate::nightly::nightly_or;
 
 /// What a wire does once so many bytes have passed.
 #[derive(Debug, Clone, Copy, PartialEq)]

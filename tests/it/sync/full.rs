@@ -14,7 +14,6 @@ use nexus::sync::Status;
 use tempfile::TempDir;
 
 use super::near::picture;
-use super::nightly_or;
 use super::process::Agent;
 use super::process::Host;
 use super::process::With;
@@ -23,6 +22,7 @@ use super::races::inside;
 use crate::agent::Bench;
 use crate::agent::DEBIAN;
 use crate::agent::docker;
+use crate::nightly::nightly_or;
 
 const SITE: [&str; 3] = ["/nexus/nexus-agent", "static", "."];
 

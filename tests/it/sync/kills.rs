@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
-use super::nightly_or;
 use super::process::Host;
 use super::process::With;
 use super::races::contents;
@@ -15,6 +14,7 @@ use super::races::inside;
 use crate::agent::Bench;
 use crate::agent::DEBIAN;
 use crate::agent::docker;
+use crate::nightly::nightly_or;
 
 /// Much on both sides: small files, larger ones, one edit, some that go.
 fn stir(bench: &Bench, round: usize) {

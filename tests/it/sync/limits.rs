@@ -17,12 +17,12 @@ use tempfile::TempDir;
 
 use super::near::Near;
 use super::near::picture;
-use super::nightly_or;
 use super::process::Agent;
 use super::process::Host;
 use super::process::With;
 use crate::agent::Bench;
 use crate::agent::DEBIAN;
+use crate::nightly::nightly_or;
 
 /// The words that run what follows them with a limit that the kernel keeps for each user namespace by itself.
 fn limited(limit: &str) -> Vec<String> {

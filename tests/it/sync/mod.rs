@@ -14,8 +14,3 @@ mod process;
 mod races;
 mod rows;
 mod writers;
-
-/// How often something is tried: in the nightly run as the reliability matrix says, otherwise a few times.
-fn nightly_or<T>(nightly: T, else_: T) -> T {
-    if std::env::var_os("NEXUS_NIGHTLY").is_some_and(|value| value == "1") { nightly } else { else_ }
-}

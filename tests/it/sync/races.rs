@@ -12,10 +12,10 @@ use nexus::sync::Link;
 use tempfile::TempDir;
 
 use super::near::picture;
-use super::nightly_or;
 use crate::agent::Bench;
 use crate::agent::DEBIAN;
 use crate::agent::docker;
+use crate::nightly::nightly_or;
 
 const SITE: [&str; 3] = ["/nexus/nexus-agent", "static", "."];
 

@@ -22,7 +22,7 @@ use nexus_agent::reconcile::Side;
 use super::faults::Agent;
 use super::near::Near;
 use super::near::picture;
-use super::nightly_or;
+use crate::nightly::nightly_or;
 
 /// A folder, an agent, and the session between them.
 async fn pair(name: &str) -> (Agent, Near) {

@@ -20,7 +20,7 @@ use nexus_agent::reconcile::Side;
 
 use super::faults::Agent;
 use super::near::Near;
-use super::nightly_or;
+use crate::nightly::nightly_or;
 
 /// How soon after its end a file has to be there.
 const SOON: Duration = Duration::from_secs(2);
